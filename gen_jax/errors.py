@@ -1,0 +1,17 @@
+"""Errors that are part of the interface: one clear line with its remedy."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+  """Bad input from the person at the keyboard. `launch.py` prints it as one line and exits with code 2."""
+
+
+def near(name: str, options: Iterable[str]) -> str:
+  """The end of a sentence about an unknown name: the near miss, or what there is to choose from."""
+  options = sorted(options)
+  close = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+  if close:
+    return f"did you mean {close[0]!r}?"
+  return f"choose from {', '.join(options)}" if options else "there is nothing to choose from"

@@ -1,0 +1,108 @@
+"""Gradient descent as every family uses it: the optimiser of a config, and the step for families with one loss."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gen_jax.errors import InputError
+from gen_jax.family import State
+from gen_jax.types import Array, Batch, Key, Metrics, PyTree
+
+# loss(params, state, key, batch) -> (value, (metrics, extra))
+Loss = Callable[[PyTree, State, Key, Batch], tuple[Array, tuple[Metrics, PyTree]]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer:
+  """An optax optimiser with clipping and a learning-rate schedule.
+
+  Attributes:
+    rule: the update rule.
+    lr: peak learning rate.
+    b1, b2, eps: Adam's constants (b1 is the momentum of "sgd").
+    weight_decay: decoupled weight decay, for "adamw" and "lion".
+    clip: largest global norm of the gradient; None for no clipping.
+    warmup: steps of linear warm-up.
+    schedule: what the learning rate does after warm-up; "cosine" and "linear" reach 0 at `decay_steps`.
+    decay_steps: total number of steps of the schedule, warm-up included.
+  """
+
+  rule: Literal["adam", "adamw", "radam", "lion", "sgd", "adamax"] = "adam"
+  lr: float = 1e-3
+  b1: float = 0.9
+  b2: float = 0.999
+  eps: float = 1e-8
+  weight_decay: float = 0.0
+  clip: float | None = None
+  warmup: int = 0
+  schedule: Literal["constant", "cosine", "linear"] = "constant"
+  decay_steps: int | None = None
+
+  @functools.cached_property
+  def tx(self) -> optax.GradientTransformation:
+    """The optax transformation."""
+    betas = dict(b1=self.b1, b2=self.b2)
+    rates = self.learning_rate
+    rule = {
+      "adam": lambda: optax.adam(rates, **betas, eps=self.eps),
+      "adamw": lambda: optax.adamw(rates, **betas, eps=self.eps, weight_decay=self.weight_decay),
+      "radam": lambda: optax.radam(rates, **betas, eps=self.eps),
+      "adamax": lambda: optax.adamax(rates, **betas, eps=self.eps),
+      "lion": lambda: optax.lion(rates, **betas, weight_decay=self.weight_decay),
+      "sgd": lambda: optax.sgd(rates, momentum=self.b1),
+    }[self.rule]()
+    return rule if self.clip is None else optax.chain(optax.clip_by_global_norm(self.clip), rule)
+
+  @functools.cached_property
+  def learning_rate(self) -> Callable[[Array], Array]:
+    """The learning rate as a function of the step."""
+    if self.schedule != "constant" and self.decay_steps is None:
+      raise InputError(f"optimizer.schedule={self.schedule!r} needs optimizer.decay_steps, the number of steps it spans")
+    after = (self.decay_steps or 0) - self.warmup
+    main = {
+      "constant": lambda: optax.constant_schedule(self.lr),
+      "cosine": lambda: optax.cosine_decay_schedule(self.lr, after),
+      "linear": lambda: optax.linear_schedule(self.lr, 0.0, after),
+    }[self.schedule]()
+    if not self.warmup:
+      return main
+    return optax.join_schedules([optax.linear_schedule(0.0, self.lr, self.warmup), main], [self.warmup])
+
+
+def start(params: PyTree, optimizer: Optimizer, *, ema: bool, **extra: Any) -> State:
+  """The state before the first step of a family with one loss."""
+  average = jax.tree.map(jnp.copy, params) if ema else None  # a copy: the loop donates its buffers
+  return State(jnp.zeros((), jnp.int32), params, optimizer.tx.init(params), average, extra)
+
+
+def apply(optimizer: Optimizer, grads: PyTree, opt: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+  """(new params, new optimiser state)."""
+  updates, opt = optimizer.tx.update(grads, opt, params)
+  return optax.apply_updates(params, updates), opt
+
+
+def average(ema: PyTree, params: PyTree, decay: float, step: Array) -> PyTree:
+  """The moving average after `step` earlier steps; None stays None.
+
+  The decay warms up as (1 + step) / (10 + step) so that a short run is not dominated by its random start.
+  """
+  if ema is None:
+    return None
+  decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+  return jax.tree.map(lambda e, p: e + (1.0 - decay).astype(e.dtype) * (p - e), ema, params)
+
+
+def descend(
+  loss: Loss, optimizer: Optimizer, key: Key, state: State, batch: Batch, *, ema_decay: float = 0.0
+) -> tuple[State, Metrics]:
+  """One gradient step on `loss`, and one of the moving average if `state` keeps one."""
+  (value, (metrics, extra)), grads = jax.value_and_grad(loss, has_aux=True)(state.params, state, key, batch)
+  params, opt = apply(optimizer, grads, state.opt, state.params)
+  ema = average(state.ema, params, ema_decay, state.step)
+  metrics = {"loss": value, **metrics, "grad_norm": optax.tree.norm(grads)}
+  return state.replace(step=state.step + 1, params=params, opt=opt, ema=ema, extra=extra), metrics

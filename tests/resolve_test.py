@@ -1,0 +1,109 @@
+"""Configs become objects, and mistakes in them become one clear line."""
+
+import dataclasses
+import sys
+import types
+
+import flax.linen as nn
+import pytest
+
+from gen_jax import resolve
+from gen_jax.errors import InputError
+from gen_jax.steps import Optimizer
+
+
+class Net(nn.Module):
+  out: int = 1
+  width: int = 4
+  multipliers: tuple[int, ...] = (1, 2)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+  spec: int
+  net: nn.Module = resolve.part("nets", "shed.Net", width=8)
+  optimizer: Optimizer = resolve.part("steps", "Optimizer", lr=3e-4)
+  ema_decay: float | None = None
+  flag: bool = False
+
+
+def scaled(factor: float = 2.0):
+  return ("scaled", factor)
+
+
+READY = Net(width=99)
+
+
+@pytest.fixture(autouse=True)
+def shed(monkeypatch):
+  """A file called `shed` in two rooms."""
+  nets, families = types.ModuleType("gen_jax.nets.shed"), types.ModuleType("gen_jax.families.shed")
+  nets.Net, nets.scaled, nets.READY = Net, scaled, READY
+  families.Model = Model
+  monkeypatch.setitem(sys.modules, nets.__name__, nets)
+  monkeypatch.setitem(sys.modules, families.__name__, families)
+  monkeypatch.setattr(Net, "__module__", nets.__name__)
+  monkeypatch.setattr(Model, "__module__", families.__name__)
+
+
+def test_complete_writes_out_every_default():
+  spec = resolve.complete("families", {"name": "shed.Model", "net": {"multipliers": [1, 2, 4]}}, given=("spec",))
+  assert spec["net"] == {"name": "shed.Net", "out": 1, "width": 8, "multipliers": (1, 2, 4)}
+  assert spec["optimizer"]["lr"] == 3e-4
+  assert spec["ema_decay"] is None
+  assert "spec" not in spec
+  assert resolve.complete("families", spec, given=("spec",)) == spec, "completing twice changes nothing"
+
+
+def test_build_makes_parts_first():
+  model = resolve.build("families", {"name": "shed.Model", "net": "shed.Net", "ema_decay": 1}, spec=7)
+  assert model.spec == 7
+  assert model.net.width == 4, "a name alone means the part's own defaults, not the field's"
+  assert model.ema_decay == 1.0 and isinstance(model.ema_decay, float)
+  assert Model(spec=7).net.width == 8, "Python code gets the same default parts"
+  assert resolve.build("nets", READY) is READY
+
+
+def test_functions_are_called_and_ready_objects_are_not():
+  assert resolve.build("nets", "shed.scaled") == ("scaled", 2.0)
+  assert resolve.build("nets", {"name": "shed.scaled", "factor": 3}) == ("scaled", 3.0)
+  assert resolve.build("nets", "shed.READY") is READY
+  with pytest.raises(InputError, match="no field 'width'"):
+    resolve.build("nets", {"name": "shed.READY", "width": 3})
+
+
+@pytest.mark.parametrize(
+  "spec, message",
+  [
+    ({"name": "shed.Model", "nett": 1}, "no field 'nett': did you mean 'net'"),
+    ({"name": "shed.Model", "net": {"witdh": 1}}, r"families.net \(shed.Net\) has no field 'witdh'.*'width'"),
+    ({"name": "shed.Model", "optimizer": {"lr": "high"}}, "families.optimizer.lr = 'high' should be float"),
+    ({"name": "shed.Model", "optimizer": {"warmup": 1.5}}, "warmup = 1.5 should be int"),
+    ({"name": "shed.Model", "optimizer": {"warmup": True}}, "warmup = True should be int"),
+    ({"name": "shed.Model", "optimizer": {"rule": "adm"}}, "did you mean 'adam'"),
+    ({"name": "shed.Model", "ema_decay": "x"}, r"ema_decay = 'x' should be float \| None"),
+    ({"name": "shed.Model", "flag": 1}, "flag = 1 should be bool"),
+    ({"name": "shed.Model", "net": {"multipliers": 3}}, "multipliers = 3 should be tuple"),
+    ({"name": "shed.Model", "net": {"multipliers": [1, "a"]}}, "multipliers = 'a' should be int"),
+    ("shed.Modle", "did you mean 'shed.Model'"),
+    ({"net": "shed.Net"}, "needs a name"),
+  ],
+)
+def test_mistakes_are_named_with_their_remedy(spec, message):
+  with pytest.raises(InputError, match=message) as e:
+    resolve.build("families", spec, spec=7)
+  assert "\n" not in str(e.value)
+
+
+def test_a_broken_import_inside_a_room_is_not_mistaken_for_a_typo(tmp_path, monkeypatch):
+  import gen_jax.nets
+
+  (tmp_path / "leaky.py").write_text("import a_package_that_is_not_installed\n")
+  monkeypatch.setattr(gen_jax.nets, "__path__", [str(tmp_path)])
+  with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_installed"):
+    resolve.resolve("nets", "leaky.Net")
+
+
+def test_given_fields_are_not_for_configs():
+  with pytest.raises(InputError, match="no field 'spec'"):
+    resolve.build("families", {"name": "shed.Model", "spec": 1}, spec=7)

@@ -1,0 +1,73 @@
+"""The optimiser, the moving average and the one-loss step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax import steps
+from gen_jax.errors import InputError
+from gen_jax.steps import Optimizer
+
+
+def quadratic(params, state, key, batch):
+  del state, key
+  return 0.5 * jnp.sum((params["w"] - batch["x"]) ** 2), ({"w": params["w"][0]}, {"seen": batch["x"]})
+
+
+def test_descend_takes_one_gradient_step():
+  opt = Optimizer(rule="sgd", b1=0.0, lr=0.25)
+  state = steps.start({"w": jnp.array([1.0, 2.0])}, opt, ema=False, seen=jnp.zeros(2))
+  state, metrics = steps.descend(quadratic, opt, jax.random.key(0), state, {"x": jnp.array([0.0, 4.0])})
+  np.testing.assert_allclose(state.params["w"], [0.75, 2.5])
+  assert int(state.step) == 1
+  assert next(iter(metrics)) == "loss"
+  np.testing.assert_allclose(metrics["loss"], 2.5)
+  np.testing.assert_allclose(metrics["grad_norm"], np.sqrt(5.0), rtol=1e-6)
+  np.testing.assert_allclose(state.extra["seen"], [0.0, 4.0])
+  assert state.ema is None
+
+
+def test_clipping_bounds_the_update_and_reports_the_true_norm():
+  opt = Optimizer(rule="sgd", b1=0.0, lr=1.0, clip=0.5)
+  state = steps.start({"w": jnp.array([3.0, 4.0])}, opt, ema=False)
+  new, metrics = steps.descend(quadratic, opt, jax.random.key(0), state, {"x": jnp.zeros(2)})
+  np.testing.assert_allclose(state.params["w"] - new.params["w"], [0.3, 0.4], rtol=1e-6)
+  np.testing.assert_allclose(metrics["grad_norm"], 5.0, rtol=1e-6)
+
+
+def test_average_is_the_weighted_sum_of_all_parameters_so_far():
+  values = np.random.default_rng(0).normal(size=30)
+  ema, decays = jnp.zeros(()), []
+  for n, v in enumerate(values):
+    ema = steps.average(ema, jnp.asarray(v), 0.9, jnp.asarray(n))
+    decays.append(min(0.9, (1 + n) / (10 + n)))
+  weights = [(1 - d) * np.prod(decays[n + 1 :]) for n, d in enumerate(decays)]
+  np.testing.assert_allclose(ema, np.dot(weights, values), rtol=1e-5)
+  assert steps.average(None, jnp.zeros(()), 0.9, jnp.zeros(())) is None
+
+
+def test_schedules():
+  cosine = Optimizer(lr=2.0, warmup=10, schedule="cosine", decay_steps=110).learning_rate
+  np.testing.assert_allclose([cosine(0), cosine(5), cosine(10)], [0.0, 1.0, 2.0], atol=1e-6)
+  np.testing.assert_allclose([cosine(60), cosine(110)], [1.0, 0.0], atol=1e-6)
+  linear = Optimizer(lr=2.0, schedule="linear", decay_steps=100).learning_rate
+  np.testing.assert_allclose([linear(0), linear(25), linear(100)], [2.0, 1.5, 0.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["adam", "adamw", "radam", "lion", "sgd", "adamax"])
+def test_every_rule_descends(rule):
+  opt = Optimizer(rule=rule, lr=0.05)
+  state = steps.start({"w": jnp.array([1.0, -1.0])}, opt, ema=True)
+  step = jax.jit(lambda s: steps.descend(quadratic, opt, jax.random.key(0), s, {"x": jnp.zeros(2)}, ema_decay=0.9))
+  state = state.replace(extra={"seen": jnp.zeros(2)})
+  first = None
+  for _ in range(30):
+    state, metrics = step(state)
+    first = metrics["loss"] if first is None else first
+  assert metrics["loss"] < 0.7 * first
+
+
+def test_a_decaying_schedule_needs_its_length():
+  with pytest.raises(InputError, match="decay_steps"):
+    _ = Optimizer(schedule="cosine").tx
