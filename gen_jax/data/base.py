@@ -1,0 +1,73 @@
+"""What every source of data gives the rest of the house.
+
+A source knows what its examples look like (`spec`) before any of them is read, hands out raw rows at random access
+(`split`), and turns them into what a model sees inside the compiled step (`prepare`). Raw rows are as small as the
+data allow, uint8 for images, so that they are cheap to keep on a device and to move to one.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+
+from gen_jax.errors import InputError, near
+from gen_jax.types import Batch, Key, Spec
+
+SplitName = Literal["train", "test"]
+T = TypeVar("T")
+
+
+class Split(Protocol):
+  """Rows that can be read in any order."""
+
+  def __len__(self) -> int:
+    """Number of rows."""
+
+  def __getitem__(self, index: np.ndarray) -> dict[str, np.ndarray]:
+    """The raw rows at `index`, integers [B]: "x" [B, *shape], and "label" int32 [B] where there are classes."""
+
+
+class Source(Protocol):
+  """A data set."""
+
+  @property
+  def spec(self) -> Spec:
+    """What one example is; reads no examples."""
+
+  def split(self, name: SplitName) -> Split:
+    """The rows for training or for testing."""
+
+  def prepare(self, key: Key, raw: Batch, training: bool) -> Batch:
+    """What a model sees of raw rows; traceable. Augmentations happen only where `training`."""
+
+
+class Arrays:
+  """A split held in memory.
+
+  Args:
+    columns: arrays of equal length, "x" and perhaps "label". They are kept in the machine's own byte order: files
+      such as IDX are big-endian, which no accelerator takes.
+  """
+
+  def __init__(self, **columns: np.ndarray):
+    lengths = {k: len(v) for k, v in columns.items()}
+    if len(set(lengths.values())) != 1:
+      raise ValueError(f"columns of different lengths: {lengths}")
+    self.columns = {k: np.ascontiguousarray(v, v.dtype.newbyteorder("=")) for k, v in columns.items()}
+
+  def __len__(self) -> int:
+    return len(next(iter(self.columns.values())))
+
+  def __getitem__(self, index: np.ndarray) -> dict[str, np.ndarray]:
+    return {k: v[index] for k, v in self.columns.items()}
+
+
+def pick(splits: Mapping[str, T], name: str) -> T:
+  """What belongs to the split called `name`.
+
+  Raises:
+    InputError: there is none.
+  """
+  if name not in splits:
+    raise InputError(f"no split {name!r}: {near(name, splits)}")
+  return splits[name]

@@ -1,0 +1,38 @@
+"""Handwritten digits that come with scikit-learn: real images and nothing to download."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from gen_jax.data.base import Arrays, Split, SplitName, pick
+from gen_jax.data.images import Images
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Digits(Images):
+  """1,797 images of 8x8x1 in 17 grey levels, ten classes (the test part of UCI's "Optical Recognition" set).
+
+  Every fifth image of each class, in the order of the file, is for testing: a split that is stratified, and the same
+  on every machine and under every version of every library.
+  """
+
+  shape = (8, 8, 1)
+  classes = 10
+  levels = 17
+
+  def split(self, name: SplitName) -> Split:
+    """1,442 rows for training, 355 for testing."""
+    return pick(self._splits, name)
+
+  @functools.cached_property
+  def _splits(self) -> dict[str, Split]:
+    from sklearn.datasets import load_digits  # takes a second to import: only where the rows are read
+
+    x, label = load_digits(return_X_y=True)
+    x, label = x.reshape(-1, *self.shape).astype(np.uint8), label.astype(np.int32)
+    rank = np.zeros_like(label)  # of each image within its class
+    for c in range(self.classes):
+      rank[label == c] = np.arange((label == c).sum())
+    test = rank % 5 == 4
+    return {"train": Arrays(x=x[~test], label=label[~test]), "test": Arrays(x=x[test], label=label[test])}

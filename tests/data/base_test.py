@@ -1,0 +1,32 @@
+import jax
+import numpy as np
+import pytest
+
+from gen_jax.data.base import Arrays, pick
+from gen_jax.errors import InputError
+
+
+def test_rows_come_in_any_order_and_more_than_once():
+  split = Arrays(x=np.arange(10)[:, None] * 2, label=np.arange(10))
+  rows = split[np.array([7, 0, 7])]
+  assert len(split) == 10
+  assert rows["x"].tolist() == [[14], [0], [14]]
+  assert rows["label"].tolist() == [7, 0, 7]
+
+
+def test_big_endian_columns_go_to_a_device():
+  split = Arrays(x=np.arange(5, dtype=">i4"), y=np.arange(5, dtype=">f4"))
+  for v in split[np.arange(5)].values():
+    assert v.dtype.isnative
+    assert jax.device_put(v).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_columns_of_different_lengths_are_refused():
+  with pytest.raises(ValueError, match="different lengths"):
+    Arrays(x=np.zeros(3), label=np.zeros(4))
+
+
+def test_an_unknown_split_names_the_near_miss():
+  assert pick({"train": 1, "test": 2}, "test") == 2
+  with pytest.raises(InputError, match="did you mean 'train'"):
+    pick({"train": 1, "test": 2}, "trian")
