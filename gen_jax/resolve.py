@@ -181,8 +181,13 @@ def _names(package: str) -> list[str]:
 
 
 def _public(module: Any) -> list[str]:
-  """The names that a module defines itself."""
-  mine = lambda v: getattr(v, "__module__", module.__name__) == module.__name__ and not inspect.ismodule(v)
+  """The names that a module defines itself: classes, functions, and ready-made objects of the house's own types."""
+
+  def mine(v):
+    if inspect.isclass(v) or inspect.isfunction(v):
+      return v.__module__ == module.__name__
+    return type(v).__module__.startswith("gen_jax.")
+
   return [n for n, v in vars(module).items() if not n.startswith("_") and mine(v)]
 
 

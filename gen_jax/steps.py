@@ -62,7 +62,7 @@ class Optimizer:
   def learning_rate(self) -> Callable[[Array], Array]:
     """The learning rate as a function of the step."""
     if self.schedule != "constant" and self.decay_steps is None:
-      raise InputError(f"optimizer.schedule={self.schedule!r} needs optimizer.decay_steps, the number of steps it spans")
+      raise InputError(f"optimizer.schedule={self.schedule!r} needs optimizer.decay_steps, its length in steps")
     after = (self.decay_steps or 0) - self.warmup
     main = {
       "constant": lambda: optax.constant_schedule(self.lr),

@@ -3,6 +3,19 @@
 import os
 import pathlib
 
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".jax_cache"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+  """A folder with real data sets: $GEN_JAX_DATA, or shared/data beside the repository."""
+  folder = pathlib.Path(os.environ.get("GEN_JAX_DATA", ROOT.parent / "shared" / "data"))
+  if not folder.is_dir():
+    pytest.skip(f"no real data in {folder}: set GEN_JAX_DATA to the folder that has them")
+  return folder

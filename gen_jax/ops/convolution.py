@@ -1,0 +1,138 @@
+"""2-D convolution of images, with derivatives that are as fast as itself.
+
+A convolution y = x * w, the transpose that takes y back to the size of x, and the gradient of the kernel are the three
+partial derivatives of one trilinear form, sum(y . (x * w)). Derivatives of any order and mode are made of these three.
+XLA's CPU compiler runs a convolution fast where its dimensions come in one order, and rearranges others to it; but not
+inside loops, where those that differentiation makes of a convolution are 50 to 100 times slower. So each of the three
+is written in that order here, and JAX is told that they are each other's derivatives. Other backends are left to JAX.
+"""
+
+import inspect
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from gen_jax.ops import winograd
+from gen_jax.types import Array
+
+_ORDER = ("NHWC", "HWIO", "NHWC")
+_WIDE = 32  # channels from which on the sums of Winograd's algorithm cost less than the multiplications that it saves
+_CACHE = 2**21  # bytes
+
+
+def convolve(x: Array, w: Array, stride: int = 1) -> Array:
+  """x [B, H, W, C], w [k, k, C, D] -> [B, ceil(H / stride), ceil(W / stride), D]: "SAME" padding, w is not flipped."""
+  return _pick(_convolve, _convolve_p)(x, w, stride=stride)
+
+
+def transposed(y: Array, w: Array, size: tuple[int, int], stride: int = 1) -> Array:
+  """The transpose of `convolve`: y [B, ceil(H / stride), ceil(W / stride), D], w [k, k, C, D] -> [B, H, W, C].
+
+  Args:
+    y: images.
+    w: the kernel of the convolution that this is the transpose of.
+    size: (H, W).
+    stride: of that convolution.
+  """
+  return _pick(_transposed, _transposed_p)(y, w, size=tuple(size), stride=stride)
+
+
+def _convolve(x: Array, w: Array, *, stride: int) -> Array:
+  if w.shape[:2] == (1, 1) and stride == 1:
+    return jnp.einsum("bhwc,cd->bhwd", x, w[0, 0])
+  wide = min(w.shape[2:]) >= _WIDE and x.dtype == jnp.float32 and jax.default_backend() == "cpu"
+  if wide and stride == 1 and w.shape[:2] == (3, 3):
+    return winograd.convolve(x, w)
+  return jax.lax.conv_general_dilated(x, w, (stride, stride), "SAME", dimension_numbers=_ORDER)
+
+
+def _transposed(y: Array, w: Array, *, size: tuple[int, int], stride: int) -> Array:
+  """A convolution of y, spread out with stride - 1 zeros between its pixels, with the kernel turned round."""
+  turned = w[::-1, ::-1].swapaxes(2, 3)
+  if stride == 1 and w.shape[0] % 2 == w.shape[1] % 2 == 1:
+    return _convolve(y, turned, stride=1)
+  padding = []
+  for k, n, m in zip(w.shape, size, y.shape[1:3], strict=False):
+    before = _before(n, m, k, stride)
+    padding.append((k - 1 - before, n + before - (m - 1) * stride - 1))
+  spread = (stride, stride)
+  return jax.lax.conv_general_dilated(y, turned, (1, 1), padding, lhs_dilation=spread, dimension_numbers=_ORDER)
+
+
+def _kernel(x: Array, y: Array, *, window: tuple[int, int], stride: int) -> Array:
+  """The gradient of sum(y . convolve(x, w)) with respect to w: [*window, C, D].
+
+  On a CPU it is summed over parts of the batch that fit the cache.
+  """
+  if window == (1, 1) and stride == 1:
+    return jnp.einsum("bhwc,bhwd->cd", x, y)[None, None]
+  batch = len(x)
+  most = _CACHE // ((x[0].size + y[0].size) * x.dtype.itemsize) if jax.default_backend() == "cpu" else batch
+  part = max(n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or n <= most))
+  add = lambda total, parts: (total + _kernel_of_part(*parts, window, stride), None)
+  parts = tuple(a.reshape(batch // part, part, *a.shape[1:]) for a in (x, y))
+  return jax.lax.scan(add, jnp.zeros((*window, x.shape[-1], y.shape[-1]), x.dtype), parts)[0]
+
+
+def _kernel_of_part(x, y, window, stride):
+  """A convolution of x, its channels as the batch, with y as the kernel, its batch as the channels summed over."""
+  padding = []
+  for k, n, m in zip(window, x.shape[1:3], y.shape[1:3], strict=True):
+    before = _before(n, m, k, stride)
+    padding.append((before, (m - 1) * stride + k - n - before))
+  x, y, spread = x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3), (stride, stride)
+  w = jax.lax.conv_general_dilated(x, y, (1, 1), padding, rhs_dilation=spread, dimension_numbers=_ORDER)
+  return w.transpose(1, 2, 0, 3)
+
+
+def _before(n: int, m: int, k: int, stride: int) -> int:
+  """The zeros that "SAME" puts before n pixels for m windows of k."""
+  return max((m - 1) * stride + k - n, 0) // 2
+
+
+def _pick(plain: Callable, primitive: Primitive) -> Callable:
+  return primitive.bind if jax.default_backend() == "cpu" else plain
+
+
+def _primitive(name: str, fn: Callable) -> Primitive:
+  """What JAX has to know of one of the three, but for its derivatives."""
+  primitive = Primitive(name)
+  primitive.def_impl(jax.jit(fn, static_argnames=inspect.getfullargspec(fn).kwonlyargs))
+  primitive.def_abstract_eval(lambda *args, **static: jax.core.ShapedArray(*_shape(fn, args, static)))
+  mlir.register_lowering(primitive, mlir.lower_fun(fn, multiple_results=False))
+
+  def batch(args, axes, **static):
+    return jax.vmap(lambda *args: fn(*args, **static), axes)(*args), 0
+
+  batching.primitive_batchers[primitive] = batch
+  return primitive
+
+
+def _shape(fn, args, static):
+  out = jax.eval_shape(lambda *args: fn(*args, **static), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in args))
+  return out.shape, out.dtype
+
+
+_convolve_p = _primitive("convolve", _convolve)
+_transposed_p = _primitive("convolve_transposed", _transposed)
+_kernel_p = _primitive("convolve_kernel", _kernel)
+
+# Each is linear in either argument; these take the cotangent of its output to that of one argument, given the other.
+ad.defbilinear(
+  _convolve_p,
+  lambda g, x, w, *, stride: _transposed_p.bind(g, w, size=x.aval.shape[1:3], stride=stride),
+  lambda g, x, w, *, stride: _kernel_p.bind(x, g, window=w.aval.shape[:2], stride=stride),
+)
+ad.defbilinear(
+  _transposed_p,
+  lambda g, y, w, *, size, stride: _convolve_p.bind(g, w, stride=stride),
+  lambda g, y, w, *, size, stride: _kernel_p.bind(g, y, window=w.aval.shape[:2], stride=stride),
+)
+ad.defbilinear(
+  _kernel_p,
+  lambda g, x, y, *, window, stride: _transposed_p.bind(y, g, size=x.aval.shape[1:3], stride=stride),
+  lambda g, x, y, *, window, stride: _convolve_p.bind(x, g, stride=stride),
+)

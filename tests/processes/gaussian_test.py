@@ -1,0 +1,71 @@
+"""Paths: their known values, and their precision in float32."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax.processes import gaussian
+from gen_jax.solvers.base import half_log_snr
+
+PATHS = {f.__name__: f for f in (gaussian.linear, gaussian.cosine, gaussian.edm, gaussian.rectified)}
+
+
+def test_linear_is_the_limit_of_ddpm():
+  """The product of 1 - beta over DDPM's 1,000 steps, in numpy, is alpha^2 of the continuous path."""
+  beta = np.linspace(1e-4, 0.02, 1000)
+  alpha_bar = np.cumprod(1 - beta)
+  t = (np.arange(1000) + 1) / 1000
+  early = slice(0, 500)  # later the products of finite steps fall behind the exponential, by sum(beta^2) / 2
+  np.testing.assert_allclose(gaussian.linear().alpha(jnp.array(t))[early] ** 2, alpha_bar[early], rtol=0.02)
+
+
+def test_cosine_is_that_of_improved_ddpm():
+  """Equation 17 of arXiv:2102.09672, in numpy."""
+  t = np.linspace(0.01, 0.99, 30)
+  f = lambda t: np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
+  np.testing.assert_allclose(gaussian.cosine().alpha(jnp.array(t)) ** 2, f(t) / f(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ("linear", "cosine"))
+def test_variance_preserving(name):
+  path = PATHS[name]()
+  t = jnp.linspace(path.t_min, path.t_max, 100)
+  np.testing.assert_allclose(path.alpha(t) ** 2 + path.sigma(t) ** 2, 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_precision_at_the_ends(name):
+  """log(alpha / sigma) and its slope in float32 are those of float64, falling and finite, from t_min to t_max."""
+  path = PATHS[name]()
+  near_ends = np.array([0, 1e-6, 1e-4, 0.5, 1 - 1e-4, 1 - 1e-6, 1])
+  t = (path.t_min + near_ends * (path.t_max - path.t_min)).astype(np.float32)
+
+  def values(t):
+    return jax.jvp(lambda t: half_log_snr(path, t), (t,), (jnp.ones_like(t),))
+
+  single = values(jnp.array(t))
+  with jax.enable_x64(True):
+    double = values(jnp.array(t, jnp.float64))
+  assert single[0].dtype == jnp.float32 and double[0].dtype == jnp.float64
+  np.testing.assert_allclose(single[0], double[0], rtol=0, atol=3e-5)
+  np.testing.assert_allclose(single[1], double[1], rtol=3e-5)
+  assert np.all(single[1] < 0)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_perturb(name):
+  """Moments of q(xt | x0), and xt = alpha x0 + sigma eps, at times that differ within a batch."""
+  path = PATHS[name]()
+  x, t = jnp.full((2, 50_000), 0.7), jnp.array([0.2, 0.9])
+  xt, eps = path.perturb(jax.random.key(0), x, t)
+  for i in range(2):
+    a, s = float(path.alpha(t[i])), float(path.sigma(t[i]))
+    assert abs(float(xt[i].mean()) - a * 0.7) < 5 * s / np.sqrt(50_000)
+    assert abs(float(xt[i].std()) / s - 1) < 5 / np.sqrt(100_000)
+    np.testing.assert_allclose(xt[i], a * 0.7 + s * eps[i], rtol=1e-5, atol=1e-6)
+
+
+def test_prior():
+  x = gaussian.edm().prior(jax.random.key(0), (50_000,))
+  assert abs(float(x.std()) / 80.0 - 1) < 5 / np.sqrt(100_000)

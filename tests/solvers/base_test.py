@@ -1,0 +1,67 @@
+"""Problems and the loop, against solutions that are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax.errors import InputError
+from gen_jax.processes import gaussian
+from gen_jax.solvers import base, edm, grids, ode, sde, semilinear
+
+
+def test_ode_forwards_in_time():
+  """dx/dt = -2 x."""
+  x = base.integrate(ode.rk4, base.ODE(lambda t, x: -2 * x), unused(), jnp.ones((1, 1)), jnp.linspace(0.0, 1.0, 33))
+  np.testing.assert_allclose(x, np.exp(-2.0), rtol=1e-5)
+
+
+def test_sde_forwards_in_time():
+  """Langevin dynamics of N(1, 0.25), dx = -4 (x - 1) / 2 dt + dw, forgets where it began."""
+  langevin = base.SDE(lambda t, x: -2.0 * (x - 1.0), jnp.ones_like)
+  x = base.integrate(
+    sde.euler_maruyama, langevin, jax.random.key(0), jnp.zeros((40_000, 1)), jnp.linspace(0.0, 4.0, 401)
+  )
+  assert abs(float(x.mean()) - 1.0) < 5 * 0.5 / 200
+  assert abs(float(x.std()) - 0.5) < 5 * 0.5 / 200 / np.sqrt(2) + 0.005
+
+
+def test_steps_draw_their_own_noise():
+  """Two steps of unit noise add to variance 2, not 4."""
+  noise = base.SDE(lambda t, x: 0.0 * x, jnp.ones_like)
+  x = base.integrate(sde.euler_maruyama, noise, jax.random.key(0), jnp.zeros((40_000, 1)), jnp.array([0.0, 1.0, 2.0]))
+  assert abs(float(x.var()) - 2.0) < 0.08
+
+
+@pytest.mark.parametrize("path", (gaussian.linear(), gaussian.edm(), gaussian.rectified()))
+def test_diffusion_is_that_of_the_forward_process(path):
+  """g^2 dt is what must be added to a slightly shorter path: sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2."""
+  with jax.enable_x64(True):
+    t = jnp.array([0.1, 0.4, 0.8])
+    s = t - 1e-6
+    added = path.sigma(t) ** 2 - (path.alpha(t) / path.alpha(s)) ** 2 * path.sigma(s) ** 2
+    g = path.problem(lambda t, x: x).sde().diffusion(t)
+    np.testing.assert_allclose(g**2, added / 1e-6, rtol=1e-4)
+
+
+def test_wrong_problem():
+  for solver, problem in (
+    (semilinear.ddim(), base.ODE(None)),
+    (edm.heun, base.SDE(None, None)),
+    (ode.heun, base.SDE(None, None)),
+  ):
+    with pytest.raises(InputError, match="choose another solver"):
+      base.integrate(solver, problem, unused(), jnp.zeros(1), jnp.linspace(1.0, 0.0, 3))
+
+
+def test_one_trace_of_the_denoiser_for_any_number_of_steps():
+  calls = []
+  path = gaussian.cosine()
+  problem = path.problem(lambda t, x: (calls.append(1), x)[1])
+  base.integrate(semilinear.dpmpp_2m, problem, unused(), jnp.zeros((1, 2)), grids.linear()(path, 100))
+  assert len(calls) == 1
+
+
+def unused():
+  """A key for solvers that do not read it."""
+  return jax.random.key(0)
