@@ -94,7 +94,11 @@ def _before(n: int, m: int, k: int, stride: int) -> int:
 
 
 def _pick(plain: Callable, primitive: Primitive) -> Callable:
-  return primitive.bind if jax.default_backend() == "cpu" else plain
+  """On a CPU the primitive, between barriers: operand and result are read many times, and are to be computed once."""
+  if jax.default_backend() != "cpu":
+    return plain
+  still = jax.lax.optimization_barrier
+  return lambda x, w, **static: still(primitive.bind(still(x), w, **static))
 
 
 def _primitive(name: str, fn: Callable) -> Primitive:

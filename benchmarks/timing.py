@@ -1,0 +1,96 @@
+"""Ratios that can be trusted on a machine that is not quiet: both sides in one process, in turn, many times."""
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+
+Work = Callable[[], object]  # does the work once, and returns something that depends on all of it
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+  """One line of the table.
+
+  Attributes:
+    name: the work.
+    ours: seconds, the median of our runs.
+    peer_name: who else did it.
+    peer: seconds, the median of theirs; None where there is no peer, or it is not installed.
+    ratios: their seconds / ours for each pair of runs: above 1 we are faster.
+    flops: floating-point operations of the work, as a textbook counts them; 0 where that says nothing.
+  """
+
+  name: str
+  ours: float
+  peer_name: str = ""
+  peer: float | None = None
+  ratios: tuple[float, ...] = ()
+  flops: float = 0.0
+
+  @property
+  def ratio(self) -> float | None:
+    """The median ratio."""
+    return statistics.median(self.ratios) if self.ratios else None
+
+
+def compare(name: str, ours: Work, peer_name: str, peer: Work, *, runs: int = 5, flops: float = 0.0) -> Row:
+  """Times the two in turn, after one run of each to warm up: ours, theirs, ours, theirs, ..."""
+  for work in (ours, peer):
+    seconds(work)
+  pairs = [(seconds(ours), seconds(peer)) for _ in range(runs)]
+  mine, theirs = zip(*pairs, strict=True)
+  return Row(
+    name=name,
+    ours=statistics.median(mine),
+    peer_name=peer_name,
+    peer=statistics.median(theirs),
+    ratios=tuple(b / a for a, b in pairs),
+    flops=flops,
+  )
+
+
+def alone(name: str, ours: Work, *, runs: int = 5, flops: float = 0.0, note: str = "") -> Row:
+  """Times work that has no peer, or whose peer is missing, as `note` says."""
+  seconds(ours)
+  return Row(name=name, ours=statistics.median(seconds(ours) for _ in range(runs)), peer_name=note, flops=flops)
+
+
+def seconds(work: Work) -> float:
+  """How long it takes once."""
+  start = time.perf_counter()
+  jax.block_until_ready(work())
+  return time.perf_counter() - start
+
+
+def matmul_limit(size: int = 4096) -> float:
+  """The most FLOP/s that this machine was seen to reach: the best of several float32 matrix products."""
+  a = jax.random.normal(jax.random.key(0), (size, size))
+  product = jax.jit(jnp.matmul)
+  seconds(lambda: product(a, a))
+  return 2 * size**3 / min(seconds(lambda: product(a, a)) for _ in range(5))
+
+
+def textbook_flops(fn: Callable, *args: object) -> float:
+  """Multiplications and additions of the convolutions and matrix products in `fn`, by their definitions."""
+  return _flops(jax.make_jaxpr(fn)(*args).jaxpr)
+
+
+def _flops(jaxpr: Any) -> float:
+  total = 0.0
+  for eqn in jaxpr.eqns:
+    out = math.prod(eqn.outvars[0].aval.shape)
+    if eqn.primitive.name in ("convolve", "conv_general_dilated"):
+      total += 2 * out * math.prod(eqn.invars[1].aval.shape[:-1])
+    elif eqn.primitive.name == "dot_general":
+      (contracted, _), _ = eqn.params["dimension_numbers"]
+      total += 2 * out * math.prod(eqn.invars[0].aval.shape[i] for i in contracted)
+    else:
+      total += sum(_flops(inner) for inner in jax.extend.core.jaxprs_in_params(eqn.params))
+  return total

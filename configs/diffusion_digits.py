@@ -1,0 +1,44 @@
+"""Diffusion on scikit-learn's handwritten digits, 8x8: what `make demo` runs.
+
+  python launch.py --config=configs/diffusion_digits.py --workdir=runs/diffusion_digits
+
+Variants:
+  conditional: class-conditional, with classifier-free guidance of weight 2.
+  smoke: a test of a few seconds.
+"""
+
+import ml_collections
+
+_STEPS = 1600
+VARIANTS = {
+  "conditional": dict(family=dict(conditions=("label",), label_dropout=0.1, guidance=2.0, steps=15)),
+  "smoke": dict(
+    family=dict(net=dict(channels=8, blocks=1), steps=3, conditions=("label",), label_dropout=0.5, guidance=2.0),
+    train=dict(steps=4, batch_size=16, num_samples=20),
+    evaluate=dict(num=64),
+  ),
+}
+
+
+def get_config(variant=None):
+  """The config, or one of its variants."""
+  config = ml_collections.ConfigDict(
+    dict(
+      seed=0,
+      data=dict(name="digits.Digits"),
+      family=dict(
+        name="diffusion.Diffusion",
+        net=dict(name="unet.UNet", channels=32, multipliers=(1, 2), blocks=1, attention=(1,)),
+        solver="semilinear.ancestral",  # fresh noise at every step makes up for errors of the network
+        grid="grids.linear",
+        clip=True,
+        ema_decay=0.995,
+        optimizer=dict(lr=2e-3, warmup=100, schedule="cosine", decay_steps=_STEPS, clip=1.0),
+      ),
+      train=dict(steps=_STEPS, batch_size=64),
+      evaluate=dict(features="features.digits"),
+    )
+  )
+  if variant:
+    config.update(VARIANTS[variant])
+  return config

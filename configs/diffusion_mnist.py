@@ -1,0 +1,56 @@
+"""Diffusion on MNIST, 28x28, sampled with 32 network evaluations.
+
+  python launch.py --config=configs/diffusion_mnist.py --workdir=runs/diffusion_mnist
+
+Variants:
+  conditional: class-conditional, with classifier-free guidance of weight 2 (32 evaluations, two per step).
+  smoke: a test of a few seconds.
+"""
+
+import ml_collections
+
+_STEPS = 4000
+_FEWER = 2500  # a label is most of what there is to learn
+VARIANTS = {
+  "conditional": dict(
+    family=dict(
+      conditions=("label",),
+      label_dropout=0.1,
+      guidance=2.0,
+      solver="semilinear.dpmpp_2m",
+      grid="grids.log_snr",
+      steps=15,
+      optimizer=dict(decay_steps=_FEWER),
+    ),
+    train=dict(steps=_FEWER),
+  ),
+  "smoke": dict(
+    family=dict(net=dict(channels=8), steps=2),
+    train=dict(steps=2, batch_size=4, num_samples=4),
+    evaluate=dict(num=16),
+  ),
+}
+
+
+def get_config(variant=None):
+  """The config, or one of its variants."""
+  config = ml_collections.ConfigDict(
+    dict(
+      seed=0,
+      data=dict(name="tfds.MNIST"),
+      family=dict(
+        name="diffusion.Diffusion",
+        net=dict(name="unet.UNet", patch=2, channels=32, multipliers=(1, 2), blocks=1, attention=(1,)),
+        solver="semilinear.ancestral",  # fresh noise at every step makes up for errors of the network
+        grid="grids.linear",
+        clip=True,
+        ema_decay=0.999,
+        optimizer=dict(lr=1e-3, warmup=200, schedule="cosine", decay_steps=_STEPS, clip=1.0),
+      ),
+      train=dict(steps=_STEPS, batch_size=64),
+      evaluate=dict(features="features.mnist"),
+    )
+  )
+  if variant:
+    config.update(VARIANTS[variant])
+  return config

@@ -1,0 +1,43 @@
+"""GAN on MNIST: DCGAN without batch statistics, kept smooth by R1.
+
+  python launch.py --config=configs/gan_mnist.py --workdir=runs/gan_mnist
+
+Variants:
+  smoke: a test of a few seconds.
+"""
+
+import ml_collections
+
+VARIANTS = {
+  "smoke": dict(
+    data=dict(name="digits.Digits"),
+    family=dict(latent=4, generator=dict(channels=(8, 4)), discriminator=dict(channels=(4, 8))),
+    train=dict(steps=4, batch_size=16, num_samples=16),
+    evaluate=dict(num=64, features="features.digits"),
+  ),
+}
+
+
+def get_config(variant=None):
+  """The config, or one of its variants."""
+  config = ml_collections.ConfigDict(
+    dict(
+      seed=0,
+      data=dict(name="tfds.MNIST"),
+      family=dict(
+        name="gan.GAN",
+        generator=dict(name="dcgan.Generator", channels=(64, 32)),
+        discriminator=dict(name="dcgan.Discriminator", channels=(32, 64)),
+        latent=64,
+        r1=0.1,
+        r1_every=4,
+        g_optimizer=dict(lr=2e-3, b1=0.0, schedule="linear", decay_steps=20_000),
+        d_optimizer=dict(lr=2e-3, b1=0.0, schedule="linear", decay_steps=20_000),
+      ),
+      train=dict(steps=20_000, batch_size=64),
+      evaluate=dict(features="features.mnist"),
+    )
+  )
+  if variant:
+    config.update(VARIANTS[variant])
+  return config

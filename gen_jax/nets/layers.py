@@ -1,0 +1,153 @@
+"""The layers that image networks are made of: convolution, group normalisation, resampling, embeddings."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gen_jax.errors import InputError
+from gen_jax.ops.convolution import convolve
+from gen_jax.types import Array
+
+
+class Conv(nn.Module):
+  """2-D convolution with "SAME" padding, in the formulation that is fastest on the backend at hand.
+
+  Attributes:
+    features: output channels.
+    kernel: side of the square window.
+    stride: step of the window; the output has ceil(size / stride) rows and columns.
+    bias: whether to add a learned bias.
+    zero: start at zero, for the last layer of a residual branch and of a network.
+    dtype: compute dtype; the parameters are float32.
+  """
+
+  features: int
+  kernel: int = 3
+  stride: int = 1
+  bias: bool = True
+  zero: bool = False
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+    init = nn.initializers.zeros_init() if self.zero else nn.initializers.lecun_normal()
+    w = self.param("kernel", init, (self.kernel, self.kernel, x.shape[-1], self.features))
+    y = convolve(x.astype(self.dtype), w.astype(self.dtype), self.stride)
+    if self.bias:
+      y = y + self.param("bias", nn.initializers.zeros_init(), (self.features,)).astype(self.dtype)
+    return y
+
+
+class GroupNorm(nn.Module):
+  """Group normalisation (1803.08494, eq. 1-2): x is standardised over space and a group of channels.
+
+  The statistics are float32. Each channel is summed over space first, which runs along the layout of the array, and
+  only then over its group. The rest is one gain and one shift per channel: x is read once more and written once.
+
+  Attributes:
+    groups: most groups there may be; there are as many as divide the channels.
+    eps: added to the variance.
+    dtype: dtype of the result.
+  """
+
+  groups: int = 32
+  eps: float = 1e-5
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: Array, scale: Array | None = None, shift: Array | None = None) -> Array:
+    """[B, ..., C] -> the same shape; given `scale` and `shift` [B, C]: norm(x) (1 + scale) + shift.
+
+    The latter is how a network is told the time and the label (2105.05233, eq. 3).
+    """
+    channels = x.shape[-1]
+    groups = max(g for g in range(1, min(self.groups, channels) + 1) if channels % g == 0)
+    space = tuple(range(1, x.ndim - 1))
+
+    def grouped(moment):  # [B, C] -> its mean over each group, [B, C]
+      mean = moment.reshape(-1, groups, channels // groups).mean(-1)
+      return jnp.repeat(mean, channels // groups, axis=-1)
+
+    x32 = x.astype(jnp.float32)
+    mean = grouped(x32.mean(space))
+    var = grouped(jnp.square(x32).mean(space)) - jnp.square(mean)
+    gain = jax.lax.rsqrt(jnp.maximum(var, 0.0) + self.eps) * self.param(
+      "scale", nn.initializers.ones_init(), (channels,)
+    )
+    bias = self.param("bias", nn.initializers.zeros_init(), (channels,)) - mean * gain
+    if scale is not None:
+      gain, bias = gain * (1 + scale), bias * (1 + scale) + shift
+    wide = (len(x), *(1 for _ in space), channels)
+    return (x32 * gain.reshape(wide) + bias.reshape(wide)).astype(self.dtype)
+
+
+def upsample(x: Array, height: int, width: int) -> Array:
+  """Nearest-neighbour upsampling by 2, [B, H, W, C] -> [B, height, width, C]; an odd size loses the last line."""
+  x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+  return x[:, :height, :width]
+
+
+def fold(x: Array, side: int) -> Array:
+  """Squares of pixels as channels: [B, H, W, C] -> [B, H / side, W / side, side^2 C].
+
+  Raises:
+    InputError: `side` does not divide the image.
+  """
+  batch, height, width, channels = x.shape
+  if height % side or width % side:
+    raise InputError(f"patches of {side} pixels do not divide images of {height}x{width}: choose another patch")
+  x = x.reshape(batch, height // side, side, width // side, side, channels)
+  return x.swapaxes(2, 3).reshape(batch, height // side, width // side, -1)
+
+
+def unfold(x: Array, side: int) -> Array:
+  """The inverse of `fold`: [B, H, W, side^2 C] -> [B, side H, side W, C]."""
+  batch, height, width, _ = x.shape
+  x = x.reshape(batch, height, width, side, side, -1)
+  return x.swapaxes(2, 3).reshape(batch, side * height, side * width, -1)
+
+
+def fourier(time: Array, features: int, *, low: float = 1 / 32, high: float = 4.0) -> Array:
+  """cos and sin of `time` [B] at frequencies spaced geometrically from `low` to `high` cycles per unit: [B, features].
+
+  Made for times of order one, such as a quarter of a log signal-to-noise ratio or of log sigma: the slowest wave is
+  monotonous over |time| < 8, the fastest resolves hundredths.
+  """
+  half = features // 2
+  angles = 2 * jnp.pi * jnp.geomspace(low, high, half) * time.astype(jnp.float32)[:, None]
+  waves = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+  return jnp.pad(waves, ((0, 0), (0, features % 2)))
+
+
+class Condition(nn.Module):
+  """What a denoising network is told beside its input: a vector of the time and, where there are classes, the label.
+
+  Attributes:
+    features: size of the result.
+    waves: size of the Fourier embedding of the time.
+    classes: number of classes; index `classes` is the null label that stands for "any". 0 for no labels.
+    dtype: compute dtype.
+  """
+
+  features: int
+  waves: int
+  classes: int = 0
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, time: Array, label: Array | None = None) -> Array:
+    """time [B], label int32 [B] (None: the null label) -> [B, features].
+
+    Raises:
+      ValueError: labels for a network without classes.
+    """
+    h = fourier(time, self.waves).astype(self.dtype)
+    h = nn.Dense(self.features, dtype=self.dtype)(h)
+    h = nn.Dense(self.features, dtype=self.dtype)(nn.silu(h))
+    if self.classes:
+      label = jnp.full(time.shape, self.classes) if label is None else label
+      h = h + nn.Embed(self.classes + 1, self.features, dtype=self.dtype)(label)
+    elif label is not None:
+      raise ValueError("a label was given to a network with classes=0")
+    return nn.silu(h)

@@ -1,0 +1,66 @@
+"""Multilayer perceptrons."""
+
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from gen_jax.nets.layers import Condition
+from gen_jax.types import Array
+
+
+class MLP(nn.Module):
+  """Dense layers with SiLU between them.
+
+  Attributes:
+    out: size of the output, or its shape.
+    width: size of the hidden layers.
+    depth: number of hidden layers.
+    dtype: compute dtype; parameters and outputs are float32.
+  """
+
+  out: int | tuple[int, ...] = 1
+  width: int = 128
+  depth: int = 2
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, *inputs: Array) -> Array:
+    """Inputs [B, ...] of any shape, flattened and joined -> [B, *out]."""
+    h = jnp.concatenate([i.reshape(i.shape[0], -1) for i in inputs], axis=-1)
+    for _ in range(self.depth):
+      h = nn.silu(nn.Dense(self.width, dtype=self.dtype)(h))
+    out = (self.out,) if isinstance(self.out, int) else tuple(self.out)
+    h = nn.Dense(math.prod(out), dtype=self.dtype)(h)
+    return h.reshape(-1, *out).astype(jnp.float32)
+
+
+class TimeMLP(nn.Module):
+  """A denoising network for vectors: residual blocks, each told the time and the label.
+
+  Attributes:
+    width: size of the residual stream.
+    depth: number of blocks.
+    dropout: rate inside the blocks, when training.
+    classes: number of classes; index `classes` is the null label. 0 for an unconditional network.
+    dtype: compute dtype; parameters and outputs are float32.
+  """
+
+  width: int = 128
+  depth: int = 3
+  dropout: float = 0.0
+  classes: int = 0
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: Array, time: Array, label: Array | None = None, *, train: bool = False) -> Array:
+    """x [B, D], time [B] any reals of order one, label int32 [B] -> [B, D]."""
+    dense = lambda features, **kwargs: nn.Dense(features, dtype=self.dtype, **kwargs)
+    cond = Condition(self.width, 32, self.classes, self.dtype)(time, label)
+    h = dense(self.width)(x)
+    for _ in range(self.depth):
+      scale, shift = jnp.split(dense(2 * self.width)(cond), 2, axis=-1)
+      g = nn.silu(nn.LayerNorm(dtype=self.dtype)(h) * (1 + scale) + shift)
+      g = nn.Dropout(self.dropout)(nn.silu(dense(self.width)(g)), deterministic=not train)
+      h = h + dense(self.width, kernel_init=nn.initializers.zeros_init())(g)
+    return dense(x.shape[-1], kernel_init=nn.initializers.zeros_init())(nn.silu(h)).astype(jnp.float32)

@@ -1,0 +1,228 @@
+"""Checkpoints: all of State, its step and its config, each written all or nothing and verified when read.
+
+A checkpoint is a directory `checkpoints/<step>` with what orbax wrote (`state`) and a manifest: the config of the run,
+and the size and digest of every file. It is written under a hidden name and renamed when it is complete, so whatever
+has a number for a name was once whole; the digests tell whether it still is.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import ml_collections
+
+from gen_jax.errors import InputError
+from gen_jax.family import State
+from gen_jax.run import config as configs
+from gen_jax.run import mesh as meshes
+from gen_jax.types import PyTree
+
+_MANIFEST = "manifest.json"
+
+
+class _Unusable(Exception):
+  """Why a checkpoint cannot be used."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+  """The checkpoints of one run.
+
+  Attributes:
+    workdir: the run's directory; they live in `checkpoints` below it.
+    config: the run's complete config.
+    keep: how many to keep: the newest.
+  """
+
+  workdir: pathlib.Path
+  config: ml_collections.ConfigDict
+  keep: int = 2
+
+  @property
+  def folder(self) -> pathlib.Path:
+    """Where they live."""
+    return pathlib.Path(self.workdir).absolute() / "checkpoints"
+
+  def steps(self) -> list[int]:
+    """The steps that have a checkpoint, good or not, ascending."""
+    names = os.listdir(self.folder) if self.folder.is_dir() else []
+    return sorted(int(name) for name in names if name.isdecimal())
+
+  def save(self, step: int, state: State) -> pathlib.Path:
+    """Writes a checkpoint and deletes those beyond `keep`; every process calls it.
+
+    Raises:
+      OSError: it cannot be written; those before it are untouched.
+    """
+    draft, final = self.folder / f".{step}", self.folder / str(step)
+    if meshes.is_main():
+      self.folder.mkdir(parents=True, exist_ok=True)
+      self._sweep()
+    self._check_space(state)
+    try:
+      _write(draft / "state", state)
+    except Exception as e:
+      shutil.rmtree(draft, ignore_errors=True)
+      if _is_disk_full(e):
+        raise _disk_full(self.folder) from e
+      raise
+    if meshes.is_main():
+      manifest = {"step": step, "config": self.config.to_dict(), "leaves": _leaves(state), "files": _digests(draft)}
+      (draft / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+      if final.exists():
+        _set_aside(final)
+      os.rename(draft, final)
+      self._sweep()
+    meshes.barrier(f"saved {step}")
+    return final
+
+  def restore(self, like: PyTree, warn=print) -> tuple[int, State] | None:
+    """(step, state) of the newest good checkpoint, or None where there is no checkpoint at all.
+
+    Args:
+      like: the state's shapes, dtypes and shardings, as jax.ShapeDtypeStruct.
+      warn: is told of every checkpoint that cannot be used, and why.
+
+    Raises:
+      InputError: there are checkpoints and none is good.
+    """
+    reasons = []
+    for step in reversed(self.steps()):
+      try:
+        return step, self._read(step, like)
+      except _Unusable as e:
+        reasons.append(f"{step} ({e})")
+        if meshes.is_main():
+          warn(f"warning: checkpoint {self.folder / str(step)} cannot be used: {e}")
+    if reasons:
+      raise InputError(
+        f"no checkpoint in {self.folder} can be used: {', '.join(reasons)}. "
+        "Put a good copy back, or start afresh in another --workdir"
+      )
+    return None
+
+  def clear(self, step: int) -> None:
+    """Makes room for what comes after `step`: sets aside what is unusable, deletes what an interruption left."""
+    if meshes.is_main():
+      for bad in self.steps():
+        if bad > step:
+          _set_aside(self.folder / str(bad))
+      self._sweep()
+    meshes.barrier(f"cleared after {step}")
+
+  def _check_space(self, state: State) -> None:
+    """Raises OSError where the disk is too full, before orbax's many threads find out one by one."""
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    short = meshes.is_main() and shutil.disk_usage(self.folder).free < size
+    if meshes.agree(short):  # all processes fail, or none; and all wait here until the folder is clean
+      raise _disk_full(self.folder)
+
+  def _sweep(self) -> None:
+    """Deletes drafts, and the checkpoints beyond `keep`; renamed first, so that none with a number is half there."""
+    for old in self.steps()[: -self.keep]:
+      os.rename(self.folder / str(old), self.folder / f".{old}")
+    for draft in self.folder.glob(".*"):
+      shutil.rmtree(draft)
+
+  def _read(self, step: int, like: PyTree) -> State:
+    import orbax.checkpoint as ocp
+
+    folder = self.folder / str(step)
+    _verify(folder, self.config, like)
+    try:
+      with _quiet(), ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(folder / "state", like)
+    except Exception as e:  # orbax raises whatever lies below it
+      raise _Unusable(f"orbax cannot read it: {str(e).strip().splitlines()[0]}") from e
+
+
+def _write(path: pathlib.Path, state: State) -> None:
+  import orbax.checkpoint as ocp
+
+  with _quiet(), ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(path, state)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Keeps orbax from logging the traceback of each of its threads, when the error that it raises says it all."""
+  logging.disable(logging.CRITICAL)
+  try:
+    yield
+  except Exception:
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # futures that nobody awaits complain when collected
+    raise
+  finally:
+    logging.disable(logging.NOTSET)
+
+
+def _digests(folder: pathlib.Path) -> dict[str, list[Any]]:
+  """{relative path: [bytes, sha256]} of every file below `folder`, but for the manifest."""
+  out = {}
+  for path in sorted(folder.rglob("*")):
+    if path.is_file() and path.name != _MANIFEST:
+      with path.open("rb") as f:
+        out[str(path.relative_to(folder))] = [path.stat().st_size, hashlib.file_digest(f, "sha256").hexdigest()]
+  return out
+
+
+def _leaves(tree: PyTree) -> dict[str, str]:
+  """{place: dtype and shape} of every array of a state."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def _verify(folder: pathlib.Path, config: ml_collections.ConfigDict, like: PyTree) -> None:
+  """Raises _Unusable where the files are not those that were written, or hold another state or another run."""
+  try:
+    manifest = json.loads((folder / _MANIFEST).read_text())
+    step, written, held, files = (manifest[key] for key in ("step", "config", "leaves", "files"))
+  except (OSError, ValueError, KeyError, TypeError):
+    raise _Unusable(f"it has no readable {_MANIFEST}: not a checkpoint of this library") from None
+  if str(step) != folder.name:
+    raise _Unusable(f"it is the checkpoint of step {step}")
+  differing = configs.differences(written, config.to_dict())
+  if differing:
+    raise _Unusable(f"it belongs to another run: {'; '.join(differing)}")
+  wanted = _leaves(like)
+  for place in sorted(held.keys() | wanted.keys()):
+    if held.get(place) != wanted.get(place):
+      raise _Unusable(f"{place} is {held.get(place, 'absent')} and should be {wanted.get(place, 'absent')}")
+  present = _digests(folder)
+  for name, (size, digest) in files.items():
+    if name not in present:
+      raise _Unusable(f"{name} is missing")
+    if present[name][0] != size:
+      raise _Unusable(f"{name} has {present[name][0]} bytes of {size}")
+    if present[name][1] != digest:
+      raise _Unusable(f"{name} is not what was written")
+
+
+def _set_aside(path: pathlib.Path) -> None:
+  number = 1
+  while (target := path.with_name(f"{path.name}.unusable{number}")).exists():
+    number += 1
+  os.rename(path, target)
+
+
+def _is_disk_full(error: Exception) -> bool:
+  """Whether a full disk is what reached us through other libraries."""
+  return any(word in str(error) for word in ("No space left", "ENOSPC", "Disk quota exceeded"))
+
+
+def _disk_full(folder: pathlib.Path) -> OSError:
+  return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def abstract(state: PyTree, shardings: PyTree) -> PyTree:
+  """The shapes of `state` with their places, as `Checkpoints.restore` takes them."""
+  return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), state, shardings)

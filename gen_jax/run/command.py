@@ -1,0 +1,100 @@
+"""The command line: what it may say, what it does, and how it fails in one line."""
+
+import argparse
+import errno
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from gen_jax.errors import InputError, near
+from gen_jax.run.signals import Stopped
+
+_MODES = ("train", "eval", "sample")
+
+
+class _Parser(argparse.ArgumentParser):
+  """Reports errors as everything else does."""
+
+  def error(self, message: str) -> None:
+    raise InputError(message)
+
+
+def main(argv: Sequence[str], doc: str) -> int:
+  """Does what the command line `argv` says; returns the exit code: 2 for bad input, 128 + the number of a signal."""
+  try:
+    _run(*parse(argv, doc))
+  except Stopped as e:
+    print(e.message)
+    return e.code
+  except (InputError, OSError) as e:
+    if "--traceback" in argv:
+      raise
+    print(f"error: {e if isinstance(e, InputError) else _explain(e)}", file=sys.stderr)
+    return 2
+  return 0
+
+
+def parse(argv: Sequence[str], doc: str = "") -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+  """(flags, overrides of the config).
+
+  Raises:
+    InputError: an unknown flag or mode, or a value of the wrong type.
+  """
+  parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+  add = parser.add_argument
+  add("--config", help="configs/<file>.py or configs/<file>.py:variant; eval and sample take the run's own by default")
+  add("--workdir", type=pathlib.Path, help="where the run lives")
+  add("--mode", default="train", help=", ".join(_MODES))
+  add("--num", type=int, default=64, help="number of samples")
+  add("--cond", help="what samples are conditioned on: label=3")
+  add("--seed", type=int, default=0, help="seed of samples and evaluations")
+  add("--raw", action="store_true", help="take the raw parameters rather than their moving average")
+  add("--traceback", action="store_true", help="show where an error came from")
+  flags, rest = parser.parse_known_args(argv)
+  known = [flag for action in parser._actions for flag in action.option_strings]
+  for word in rest:
+    if not word.startswith("--config."):
+      raise InputError(f"unknown argument {word!r}: {near(word.partition('=')[0], known)}")
+    if "=" not in word:
+      raise InputError(f"{word!r} has no value: write {word}=value")
+  if flags.workdir is None:
+    raise InputError("--workdir=runs/<name> is missing: where the run lives")
+  if flags.mode not in _MODES:
+    raise InputError(f"unknown mode {flags.mode!r}: {near(flags.mode, _MODES)}")
+  if flags.mode == "train" and not flags.config:
+    raise InputError("--mode=train needs --config=configs/<file>.py")
+  if flags.num < 1:
+    raise InputError(f"--num={flags.num} should be at least 1")
+  return flags, [tuple(word.removeprefix("--config.").split("=", 1)) for word in rest]
+
+
+def _run(flags: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+  # Imported here: what the command line gets wrong is said at once, before seconds of imports.
+  from gen_jax.run import compile as compiling
+  from gen_jax.run import config as configs
+
+  config = configs.load(flags.config, overrides) if flags.config else configs.saved(flags.workdir, overrides)
+  if flags.mode == "train":
+    from gen_jax.run.train import train
+
+    train(config, flags.workdir)
+    return
+  from gen_jax.run import finish, sample
+  from gen_jax.run.load import load
+
+  compiling.use_cache()
+  trained = load(flags.workdir, flags.raw, config=config)
+  if flags.mode == "eval":
+    finish.score(trained, trained.source, seed=flags.seed)
+  else:
+    finish.write_samples(trained, flags.num, seed=flags.seed, cond=sample.parse(flags.cond))
+
+
+def _explain(error: OSError) -> str:
+  """One line with its remedy."""
+  place = f"{error.filename}: " if error.filename else ""
+  if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    remedy = "free some space; the same command goes on from the last checkpoint"
+  else:
+    remedy = "choose a --workdir that you may write to"
+  return f"{place}{error.strerror or error}: {remedy}"

@@ -1,0 +1,179 @@
+"""A run's config: read from a file of configs/ or from a working directory, overridden, completed and checked."""
+
+import ast
+import importlib.util
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import ml_collections
+
+from gen_jax import resolve
+from gen_jax.errors import InputError, near
+
+_SECTIONS = ("seed", "data", "family", "train", "evaluate")
+_FILE = "config.json"
+_ABSENT = "(absent)"
+
+# Fields that leave the course of training as it is: a run may be continued with other values of them.
+_FREE = ("evaluate", "train.log_every", "train.save_every", "train.keep", "train.sample_every", "train.num_samples",
+         "train.steps_per_dispatch", "train.fsdp", "train.max_resident_bytes")  # fmt: skip
+
+Override = tuple[str, str]  # ("train.steps", "500"), as on a command line
+
+
+def load(path: str, overrides: Iterable[Override] = ()) -> ml_collections.ConfigDict:
+  """The config of `path`, complete: every default is written out and every value is checked.
+
+  Args:
+    path: "configs/diffusion_digits.py" or "configs/diffusion_digits.py:variant".
+    overrides: dotted names with values as Python writes them; what does not parse is a string.
+
+  Raises:
+    InputError: no such file, variant, section, field or name, or a value of the wrong type.
+  """
+  return _finish(_read(path), overrides)
+
+
+def saved(workdir: str | os.PathLike, overrides: Iterable[Override] = ()) -> ml_collections.ConfigDict:
+  """The config of the run in `workdir`, complete.
+
+  Raises:
+    InputError: there is no run, or its config cannot be read.
+  """
+  file = pathlib.Path(workdir) / _FILE
+  try:
+    raw = json.loads(file.read_text())
+  except FileNotFoundError:
+    raise InputError(f"no run in {workdir} (no {_FILE}): train one with --config=... --workdir={workdir}") from None
+  except ValueError as e:
+    raise InputError(f"{file} cannot be read ({e}): restore it, or train in another --workdir") from None
+  return _finish(raw, overrides)
+
+
+def save(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
+  """Writes `config` where `saved` finds it, all or nothing."""
+  file = pathlib.Path(workdir) / _FILE
+  draft = file.with_suffix(".tmp")
+  draft.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+  os.replace(draft, file)
+
+
+def exists(workdir: str | os.PathLike) -> bool:
+  """Whether `workdir` holds a run's config."""
+  return (pathlib.Path(workdir) / _FILE).exists()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+  """The fields for which a run of `old` cannot go on as `new`, as "field: old -> new".
+
+  More steps, other logging and another evaluation are no obstacle: they leave the steps taken as they were.
+  """
+  old, new = _flat(old), _flat(new)
+  changed = [k for k in sorted(old | new) if old.get(k, _ABSENT) != new.get(k, _ABSENT)]
+  if old.get("train.steps", 0) <= new.get("train.steps", 0):
+    changed = [k for k in changed if k != "train.steps"]
+  changed = [k for k in changed if not any(k == f or k.startswith(f + ".") for f in _FREE)]
+  return [f"{k}: {old.get(k, _ABSENT)!r} -> {new.get(k, _ABSENT)!r}" for k in changed]
+
+
+def build(config: ml_collections.ConfigDict) -> tuple[Any, Any]:
+  """(data source, family) of a complete config."""
+  source = resolve.build("data", config.data.to_dict())
+  return source, resolve.build("families", config.family.to_dict(), spec=source.spec)
+
+
+def section(config: ml_collections.ConfigDict, name: str) -> Any:
+  """The options object of section "train" or "evaluate"."""
+  return resolve.build("run", {"name": _OPTIONS[name], **config[name].to_dict()})
+
+
+_OPTIONS = {"train": "train.Train", "evaluate": "evaluate.Evaluate"}
+
+
+def _read(path: str) -> Any:
+  """What `get_config` of a config file returns, as plain data."""
+  path, _, variant = path.partition(":")
+  file = pathlib.Path(path)
+  if not file.is_file():
+    options = sorted(map(str, file.parent.glob("*.py"))) if file.parent.is_dir() else []
+    raise InputError(f"no config file {path}: {near(path, options)}")
+  try:
+    spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+  except SyntaxError as e:
+    raise InputError(f"{path}, line {e.lineno}: {e.msg}") from None
+  if not hasattr(module, "get_config"):
+    raise InputError(f"{path} defines no get_config(variant=None)")
+  variants = getattr(module, "VARIANTS", {})
+  if variant and variant not in variants:
+    raise InputError(f"{path} has no variant {variant!r}: {near(variant, variants)}")
+  config = module.get_config(variant or None)
+  return config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
+
+
+def _finish(raw: dict[str, Any], overrides: Iterable[Override]) -> ml_collections.ConfigDict:
+  for name, text in overrides:
+    _override(raw, name.split("."), _parse(text))
+  config = ml_collections.ConfigDict(_complete(raw))
+  return config.lock()
+
+
+def _parse(text: str) -> Any:
+  try:
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    return text
+
+
+def _override(raw: dict[str, Any], path: list[str], value: Any) -> None:
+  """Sets raw.a.b.c; a part given by its name alone turns into a mapping with that name."""
+  *parents, last = path
+  for i, key in enumerate(parents):
+    child = raw.get(key, {})
+    child = {"name": child} if isinstance(child, str) else child
+    if not isinstance(child, Mapping):
+      raise InputError(f"--config.{'.'.join(path)}: {'.'.join(parents[: i + 1])} = {child!r} has no fields")
+    raw[key] = dict(child)
+    raw = raw[key]
+  raw[last] = value
+
+
+def _complete(raw: dict[str, Any]) -> dict[str, Any]:
+  for key in raw:
+    if key not in _SECTIONS:
+      raise InputError(f"config has no section {key!r}: {near(key, _SECTIONS)}")
+  for key in ("data", "family"):
+    if key not in raw:
+      raise InputError(f"config needs a section {key!r}")
+  return {
+    "seed": resolve.check("seed", raw.get("seed", 0), int),
+    "data": resolve.complete("data", raw["data"], where="data"),
+    "family": resolve.complete("families", raw["family"], where="family", given=("spec",)),
+    **{key: _options(key, raw.get(key, {})) for key in _OPTIONS},
+  }
+
+
+def _options(key: str, raw: Any) -> dict[str, Any]:
+  """A section whose class is known: the name that `resolve` needs is not part of what a config shows."""
+  if not isinstance(raw, Mapping):
+    raise InputError(f"{key} = {raw!r} should be a mapping")
+  if "name" in raw:
+    raise InputError(f"{key} has no field 'name'")
+  out = resolve.complete("run", {**raw, "name": _OPTIONS[key]}, where=key)
+  del out["name"]
+  return out
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """{"a.b": leaf}, as JSON would hold the leaves."""
+  out = {}
+  for key, value in tree.items():
+    if isinstance(value, Mapping):
+      out |= _flat(value, f"{prefix}{key}.")
+    else:
+      out[prefix + key] = list(value) if isinstance(value, tuple) else value
+  return out

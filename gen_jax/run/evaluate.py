@@ -1,0 +1,229 @@
+"""Scores a trained model: samples against the test split, and likelihoods where the model has them.
+
+Samples are compared to as many test images by distances between features. Each distance comes with its floor: the same
+number for training images in the place of the samples, which is what a perfect model would get. A floor is not zero,
+because the sets are finite, and it moves with n, the features and the reference: only numbers that agree in those can
+be compared.
+"""
+
+import dataclasses
+import json
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+from gen_jax.data.base import Source
+from gen_jax.errors import InputError
+from gen_jax.family import Family, HasBound, HasLogProb
+from gen_jax.metrics import frechet
+from gen_jax.metrics.classes import classes
+from gen_jax.metrics.features import Extractor
+from gen_jax.metrics.kid import kid
+from gen_jax.metrics.prdc import prdc
+from gen_jax.resolve import part
+from gen_jax.run import compile as compiling
+from gen_jax.run import sample
+from gen_jax.run.load import Trained
+from gen_jax.types import Key, PyTree
+
+_SURE = 0.9  # a classifier this sure of a class is confident
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate:
+  """What is evaluated.
+
+  Attributes:
+    num: samples to score; at most as many as there are training images, which the floor needs.
+    features: what turns samples into the vectors that distances compare, such as "features.mnist".
+    neighbours: k of precision, recall, density and coverage.
+    batch_size: how many examples are sampled or scored at once.
+    likelihood_num: test examples whose likelihood is taken; 0 for none.
+    importance: importance samples of a likelihood bound: 1 for the family's own bound, k > 1 for IWAE-k.
+  """
+
+  num: int = 2000
+  features: Extractor = part("metrics", "features.identity")
+  neighbours: int = 5
+  batch_size: int = 250
+  likelihood_num: int = 1000
+  importance: int = 1
+
+  def __post_init__(self):
+    least = {"num": self.neighbours + 1, "neighbours": 1, "batch_size": 1, "likelihood_num": 0, "importance": 1}
+    for name, value in least.items():
+      if getattr(self, name) < value:
+        raise InputError(f"evaluate.{name} = {getattr(self, name)} should be at least {value}")
+
+
+@runtime_checkable
+class HasDensity(Protocol):
+  """Data whose density is known."""
+
+  def log_prob(self, x: jax.Array) -> jax.Array:
+    """log p(x), [B] nats."""
+
+  def entropy(self) -> float:
+    """-E log p(x), nats."""
+
+
+def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int, raw: bool = False) -> dict[str, Any]:
+  """Every score of a model and how it was made, ready for JSON.
+
+  Distances and shares of samples have a twin `<name>_floor`, the same of training images; `*_error` is a standard
+  error. Likelihoods are in nats per example.
+
+  Args:
+    trained: the model.
+    source: the data that it was trained on.
+    options: what is evaluated.
+    seed: decides the samples, and which rows of the data are taken.
+    raw: whether `trained` has raw parameters rather than their moving average; for the record.
+
+  Raises:
+    InputError: the features do not fit the data, or samples are not finite.
+  """
+  family = trained.family
+  key_sample, key_test, key_train, key_likelihood = jax.random.split(jax.random.key(seed), 4)
+  rng = np.random.default_rng(seed)
+  num = min(options.num, len(source.split("train")))
+  test = _rows(source, "test", num, key_test, rng)
+  train = _rows(source, "train", num, key_train, rng)
+  reference = options.features.embed(np.asarray(test["x"]))  # first: features that do not fit fail before the sampling
+
+  cond = {name: np.resize(test[name], (num, *test[name].shape[1:])) for name in family.conditions}
+  x, cost = sample.draw(family, trained.params, num, key=key_sample, cond=cond, batch_size=options.batch_size)
+  if not np.isfinite(x).all():
+    raise InputError("the model draws samples that are not finite: train it longer, or with a smaller learning rate")
+  x = x.clip(-1, 1) if source.spec.kind == "image" else x
+  scores = _scores(options.features.embed(x), reference, options.neighbours)
+  floor = _scores(options.features.embed(train["x"]), reference, options.neighbours)
+  return {
+    "data": type(source).__name__ + (", binarized" if source.spec.levels == 2 else ""),
+    "n": num,
+    "split": "test",
+    "n_reference": len(test["x"]),
+    "features": options.features.name,
+    "features_accuracy": options.features.about.get("test_accuracy"),
+    "neighbours": options.neighbours,
+    "parameters": "raw" if raw or not getattr(family, "ema_decay", None) else "EMA",
+    "seed": seed,
+    **_interleave(scores, floor),
+    **_likelihood(family, trained.params, test, options, key_likelihood),
+    **_density(source, x),
+    "seconds_per_image": cost.seconds / num,
+    "evaluations_per_image": cost.evaluations_per_image,
+    "compile_seconds": cost.compile_seconds,
+    "device": jax.devices()[0].device_kind,
+  }
+
+
+def show(record: dict[str, Any]) -> None:
+  """Prints a record as a table: what was scored, the score, its standard error and its floor."""
+  from rich.console import Console
+  from rich.table import Table
+
+  table = Table("score", "value", "error", "floor", title=f"{caption(record)}, {record['parameters']} parameters")
+  for name, value in record.items():
+    if isinstance(value, float) and not name.endswith(("_floor", "_error")) and name != "features_accuracy":
+      label = f"{name} ({record['log_prob_kind']})" if name == "log_prob" else name
+      table.add_row(label, *(spell(v) for v in (value, record.get(f"{name}_error"), record.get(f"{name}_floor"))))
+  Console().print(table)
+
+
+def caption(record: dict[str, Any]) -> str:
+  """How a record was made, in one line."""
+  accuracy = record.get("features_accuracy")
+  features = record["features"] + (f" (accuracy {accuracy:.2%})" if accuracy else "")
+  return (
+    f"{record['n']} samples against {record['n_reference']} {record['split']} examples of {record['data']}, "
+    f"{features} features, k = {record['neighbours']}, seed {record['seed']}"
+  )
+
+
+def spell(value: Any) -> str:
+  """A value as tables show it; None is empty."""
+  if value is None:
+    return ""
+  return f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+
+
+def _rows(source: Source, name: str, num: int, key: Key, rng: np.random.Generator) -> dict[str, np.ndarray]:
+  """`num` rows of a split, or all where there are fewer, drawn without replacement and prepared as for testing."""
+  split = source.split(name)
+  index = rng.permutation(len(split))[:num]
+  return jax.device_get(jax.jit(source.prepare, static_argnums=2)(key, split[index], False))
+
+
+def _scores(embedded, reference, k: int) -> dict[str, Any]:
+  """The distances of (features, probabilities) to those of the reference."""
+  (features, probabilities), (of_reference, _) = embedded, reference
+  kernel = kid(features, of_reference)
+  out = {
+    "frechet": frechet.distance(features, of_reference),
+    "kid": kernel.value,
+    "kid_error": kernel.error,
+    **prdc(of_reference, features, min(k, len(of_reference) - 1, len(features) - 1))._asdict(),
+  }
+  if probabilities is not None:
+    of_classes = classes(probabilities, _SURE)
+    shares = of_classes.shares.tolist()
+    out |= {
+      "confident": of_classes.confident,
+      "class_share_min": min(shares),
+      "class_share_max": max(shares),
+      "class_shares": shares,
+    }
+  return out
+
+
+def _interleave(scores: dict[str, Any], floor: dict[str, Any]) -> dict[str, Any]:
+  """Each score followed by its floor; errors have none."""
+  out = {}
+  for name, value in scores.items():
+    out[name] = value
+    if not name.endswith("_error"):
+      out[f"{name}_floor"] = floor[name]
+  return out
+
+
+def _likelihood(
+  family: Family, params: PyTree, test: dict[str, np.ndarray], options: Evaluate, key: Key
+) -> dict[str, Any]:
+  """The mean log-likelihood of test examples, or a bound on it, where the family has one."""
+  if isinstance(family, HasLogProb):
+    name, fn = "exact", family.log_prob
+  elif isinstance(family, HasBound):
+    k = options.importance
+    name = f"IWAE-{k}" if k > 1 else family.bound
+    fn = lambda key, params, x, cond: family.log_prob_bound(key, params, x, cond, num=k)
+  else:
+    return {}
+  num = min(options.likelihood_num, len(test["x"]))
+  if not num:
+    return {}
+  size = min(options.batch_size, num)
+  fn, values = compiling.jit(fn), []
+  for i in range(0, num, size):
+    rows = np.arange(i, i + size) % num  # the last batch is filled up, so that one program serves all
+    cond = {name: test[name][rows] for name in family.conditions} or None
+    values.append(np.asarray(fn(jax.random.fold_in(key, i), params, test["x"][rows], cond), np.float64))
+  mean, error = _mean(np.concatenate(values)[:num])
+  out = {"log_prob": mean, "log_prob_error": error, "log_prob_kind": name, "log_prob_n": num}
+  if family.spec.kind == "image":
+    out["bits_per_dim"] = -mean / (np.log(2.0) * np.prod(family.spec.shape))
+  return out
+
+
+def _density(source: Source, x: np.ndarray) -> dict[str, Any]:
+  """Where the data have a known density p: -E log p of the samples, which for a perfect model is the entropy of p."""
+  if not isinstance(source, HasDensity):
+    return {}
+  mean, error = _mean(-np.asarray(jax.jit(source.log_prob)(x), np.float64))
+  return {"cross_entropy": mean, "cross_entropy_error": error, "cross_entropy_floor": source.entropy()}
+
+
+def _mean(values: np.ndarray) -> tuple[float, float]:
+  """The mean and its standard error."""
+  return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")

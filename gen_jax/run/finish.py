@@ -1,0 +1,84 @@
+"""What a run shows: grids of samples on the way; samples, a loss plot and an evaluation at the end."""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from gen_jax.family import Family
+from gen_jax.run import config as configs
+from gen_jax.run import mesh as meshes
+from gen_jax.run import sample, writer
+from gen_jax.run.load import Trained
+from gen_jax.types import Key, PyTree
+
+_SAMPLES = 2  # stream of keys that come from the seed; the loop has the others
+_SHOWN = 256  # images in a grid, at most
+
+
+class Grids:
+  """Grids of samples at several steps of a run, from the same noise."""
+
+  def __init__(self, family: Family, workdir: pathlib.Path, *, num: int, seed: int):
+    self._family, self._folder, self._num, self._seed = family, workdir / "samples", num, seed
+    self._sampler: sample.Sampler | None = None
+
+  def write(self, step: int, params: PyTree) -> pathlib.Path:
+    """Draws the grid of `step`."""
+    if self._sampler is None:
+      self._sampler = sample.Sampler(self._family, params, self._num)
+    x = self._sampler(key(self._seed), params, self._num)
+    path = self._folder / f"{step:08d}.png"
+    if meshes.is_main():
+      path.parent.mkdir(exist_ok=True)
+      sample.picture(path, self._family.spec, x, sample.columns(self._family))
+    return path
+
+
+def key(seed: int) -> Key:
+  """The key of samples."""
+  return jax.random.fold_in(jax.random.key(seed), _SAMPLES)
+
+
+def finish(trained: Trained, source: Any) -> None:
+  """Samples, loss plot and evaluation of a run that reached its last step; then says what there is to look at."""
+  workdir, config = trained.workdir, trained.config
+  seed = config.seed
+  write_samples(trained, config.train.num_samples, seed=seed)
+  if meshes.is_main():
+    writer.plot(workdir)
+    print(f"loss plot: {workdir / 'loss.png'}")
+  score(trained, source, seed=seed)
+  if meshes.is_main():
+    print(f"next: python launch.py --mode=sample --workdir={workdir} --num=256")
+
+
+def write_samples(trained: Trained, num: int, *, seed: int, cond: dict[str, int] | None = None) -> None:
+  """Writes `samples.npz` and `samples.png` to the run's directory, and prints what they cost."""
+  family, workdir = trained.family, trained.workdir
+  rows = None if cond is None else {name: np.full(num, value) for name, value in cond.items()}
+  x, cost = sample.draw(family, trained.params, num, key=key(seed), cond=rows, batch_size=min(num, 256))
+  if not meshes.is_main():
+    return
+  sample.save(workdir / "samples.npz", family.spec, x, sample.conditions(family, num, rows))
+  shown = x if family.spec.kind == "vector" else x[:_SHOWN]
+  sample.picture(workdir / "samples.png", family.spec, shown, None if cond else sample.columns(family))
+  print(
+    f"samples: {workdir / 'samples.png'}, {workdir / 'samples.npz'} ({num} of step {trained.step}, "
+    f"{'raw' if trained.raw else 'EMA'}, seed {seed}; {cost.seconds / num:.3g} s/image, "
+    f"{cost.evaluations_per_image} network evaluations/image, compiled in {cost.compile_seconds:.1f} s)"
+  )
+
+
+def score(trained: Trained, source: Any, *, seed: int) -> dict[str, Any]:
+  """Evaluates, writes `metrics.json`, adds to `metrics.jsonl`, prints the table."""
+  from gen_jax.run.evaluate import evaluate, show
+
+  options = configs.section(trained.config, "evaluate")
+  record = {"step": trained.step, **evaluate(trained, source, options, seed=seed, raw=trained.raw)}
+  if meshes.is_main():
+    writer.record(trained.workdir, record)
+    show(record)
+    print(f"metrics: {trained.workdir / 'metrics.json'}")
+  return record

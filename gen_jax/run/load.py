@@ -1,0 +1,84 @@
+"""Opens a finished run, or one that is still going: its newest good checkpoint."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from gen_jax.errors import InputError
+from gen_jax.family import Family
+from gen_jax.run import checkpoint
+from gen_jax.run import config as configs
+from gen_jax.types import PyTree, Spec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+  """A model with its parameters.
+
+  Attributes:
+    family: the model.
+    params: its parameters: the moving average where the run kept one, unless raw ones were asked for.
+    config: the run's complete config.
+    workdir: where it lives.
+    step: how many steps it was trained for.
+    raw: whether `params` are the raw parameters rather than their moving average.
+  """
+
+  family: Family
+  params: PyTree
+  config: ml_collections.ConfigDict
+  workdir: pathlib.Path
+  step: int
+  raw: bool = False
+
+  @functools.cached_property
+  def source(self) -> Any:
+    """The data that it was trained on."""
+    return configs.build(self.config)[0]
+
+
+def load(
+  workdir: str | os.PathLike,
+  raw: bool = False,
+  *,
+  config: ml_collections.ConfigDict | None = None,
+  overrides: Iterable[configs.Override] = (),
+) -> Trained:
+  """The run in `workdir`.
+
+  Args:
+    workdir: the directory that it was trained in.
+    raw: whether to take the raw parameters rather than their moving average.
+    config: a complete config to use instead of the saved one, for another sampler or evaluation.
+    overrides: changes to the saved config.
+
+  Raises:
+    InputError: there is no run, or no checkpoint that can be used.
+  """
+  workdir = pathlib.Path(workdir)
+  written = configs.saved(workdir)
+  config = configs.saved(workdir, overrides) if config is None else config
+  source, family = configs.build(config)
+  shapes = jax.eval_shape(family.init, jax.random.key(0), _example(source.spec, config.train.batch_size))
+  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  like = checkpoint.abstract(shapes, jax.tree.map(lambda _: here, shapes))
+  found = checkpoint.Checkpoints(workdir, written).restore(like)
+  if found is None:
+    raise InputError(f"no checkpoint in {workdir}: train it with --mode=train --workdir={workdir}")
+  step, state = found
+  raw = raw or state.ema is None
+  params = state.params if raw else state.ema
+  return Trained(family=family, params=params, config=config, workdir=workdir, step=step, raw=raw)
+
+
+def _example(spec: Spec, batch_size: int) -> PyTree:
+  """The shapes of a batch."""
+  batch = {"x": jax.ShapeDtypeStruct((batch_size, *spec.shape), jnp.float32)}
+  return batch | ({"label": jax.ShapeDtypeStruct((batch_size,), jnp.int32)} if spec.classes else {})

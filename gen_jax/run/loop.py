@@ -1,0 +1,192 @@
+"""The one training loop: it runs every family and knows none of them."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from gen_jax.data.feed import Feed
+from gen_jax.errors import InputError
+from gen_jax.family import Family, State
+from gen_jax.run import compile as compiling
+from gen_jax.run import mesh as meshes
+from gen_jax.run.checkpoint import Checkpoints, abstract
+from gen_jax.run.finish import Grids
+from gen_jax.run.signals import Signals, Stopped
+from gen_jax.run.writer import Writer
+from gen_jax.types import Array, Key, PyTree
+
+_DISPATCH_SECONDS = 0.2  # "auto" dispatches about this much work at once: enough to hide what a dispatch costs,
+_MOST_STEPS, _MOST_BYTES = 64, 2**26  # but no more steps, and no more data beside the model, than this
+_INIT, _STEPS = 0, 1  # streams of keys that come from the seed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loop:
+  """Training, from the step that the checkpoints reached to the last.
+
+  Attributes:
+    family: what is trained.
+    feed: its data.
+    options: the config's section `train`.
+    seed: every key comes from it and the step.
+    mesh: the devices.
+    checkpoints: where it goes on from, and what it writes.
+  """
+
+  family: Family
+  feed: Feed
+  options: Any
+  seed: int
+  mesh: Mesh
+  checkpoints: Checkpoints
+
+  def start(self) -> tuple[int, State]:
+    """(step, state) of the newest good checkpoint, or of the beginning.
+
+    Raises:
+      InputError: there are checkpoints and none is good.
+    """
+    init = jax.jit(lambda key, store, item: self.family.init(_key(key, _INIT), self.feed.batch(store, item)))
+    item = _item(self.feed.chunk(0, 1), 0)
+    shapes = jax.eval_shape(init, self._seed, self.feed.store, item)
+    shardings = meshes.state_shardings(self.mesh, shapes, split=self.options.fsdp)
+    found = self.checkpoints.restore(abstract(shapes, shardings))
+    self.checkpoints.clear(found[0] if found else 0)
+    if found is None:
+      return 0, compiling.jit(init, out_shardings=shardings)(self._seed, self.feed.store, item)
+    return found
+
+  def run(self, step: int, state: State, log: Writer, signals: Signals) -> State:
+    """The state after the last step.
+
+    Raises:
+      InputError: a metric or a parameter is not finite.
+      Stopped: a signal came; the state is saved.
+    """
+    options = self.options
+    grids = Grids(self.family, self.checkpoints.workdir, num=self.options.num_samples, seed=self.seed)
+    program, names, most = self._program(step, state)
+    pace = 1 if options.steps_per_dispatch == "auto" else most
+    num, chunk = self._next(step, pace, most)
+    compiled = False
+    while num:
+      start = time.perf_counter()
+      state, history, finite = program(self._seed, state, self.feed.store, chunk, step, num)
+      upcoming = self._next(step + num, pace, most)  # read while the devices work
+      history = np.asarray(history)[:num]
+      seconds = meshes.agree(time.perf_counter() - start)
+      self._check(step, names, history, finite, state)
+      log.steps(step, dict(zip(names, history.T, strict=True)), seconds if compiled else None)
+      if compiled and options.steps_per_dispatch == "auto":
+        pace = int(np.clip(_DISPATCH_SECONDS * num / seconds, 1, most))
+      compiled, step, (num, chunk) = True, step + num, upcoming
+      stop = int(meshes.agree(signals.received))
+      if stop or not num or step % options.save_every == 0:
+        self.checkpoints.save(step, state)
+      if stop:
+        raise Stopped(stop, f"saved at step {step}; the same command goes on from there")
+      if num and options.sample_every and step % options.sample_every == 0:
+        log.say(f"samples: {grids.write(step, meshes.fetch(self.mesh, state.eval_params))}")
+    return state
+
+  @functools.cached_property
+  def _seed(self) -> Key:
+    return jax.random.key(self.seed)
+
+  def _program(self, step: int, state: State) -> tuple[Callable, list[str], int]:
+    """(some steps as one compiled program, the names of the metrics, how many steps it takes at most).
+
+    The number of steps is an argument, so that however a run is cut into dispatches, and wherever it is interrupted
+    and resumed, it is this one program that makes every step: the same bits.
+    """
+    names: list[str] = []
+
+    @jax.jit
+    def one(key, state, store, item, step):
+      state, metrics = self.family.step(_key(key, _STEPS, step), state, self.feed.batch(store, item))
+      names[:] = metrics  # in the family's order, which the compiled program forgets
+      return state, jnp.stack([jnp.float32(m) for m in metrics.values()])
+
+    chunk = self.feed.chunk(step, 1)
+    traced = one.trace(self._seed, state, self.feed.store, _item(chunk, 0), step)
+    most = self._most_steps(chunk, traced.jaxpr)
+
+    def many(key, state, store, chunk, first, num):
+      def body(i, carry):
+        state, history = carry
+        state, row = one(key, state, store, _item(chunk, i), first + i)
+        return state, history.at[i].set(row)
+
+      history = jnp.zeros((most, *traced.out_info[1].shape))
+      state, history = jax.lax.fori_loop(0, num, body, (state, history)) if most > 1 else body(0, (state, history))
+      return state, history, _all_finite((state.params, state.ema))
+
+    whole = meshes.replicated(self.mesh)
+    places = jax.tree.map(lambda a: a.sharding, state)
+    return compiling.jit(many, donate_argnums=1, out_shardings=(places, whole, whole)), names, most
+
+  def _most_steps(self, chunk: PyTree, jaxpr: Any) -> int:
+    """How many steps a program takes at once: one where a loop would slow it down."""
+    if self.options.steps_per_dispatch != "auto":
+      return self.options.steps_per_dispatch
+    if not compiling.loops_well(jaxpr):
+      return 1
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(chunk))
+    return int(np.clip(_MOST_BYTES // size, 1, _MOST_STEPS))
+
+  def _next(self, step: int, pace: int, most: int) -> tuple[int, PyTree]:
+    """(number of steps of the next dispatch, their data): up to the next save, grid or end, whichever comes first."""
+    options = self.options
+    stops = [options.steps, *(step + n - step % n for n in (options.save_every, options.sample_every) if n)]
+    num = min(pace, min(stops) - step)
+    if not num:
+      return 0, None
+    chunk = self.feed.chunk(step, num)
+    return num, chunk if num == most else jax.tree.map(lambda a: _fill(a, most), chunk)
+
+  def _check(self, first: int, names: list[str], history: np.ndarray, finite: Array, state: State) -> None:
+    """Raises InputError where the steps after `first` went wrong."""
+    bad = ~np.isfinite(history)
+    if bad.any():
+      i = int(bad.any(1).argmax())
+      terms = ", ".join(f"{name} = {value}" for name, value, b in zip(names, history[i], bad[i], strict=True) if b)
+      where = f"step {first + i + 1} (the batch of seed {self.seed}, step {first + i})"
+    elif not finite:
+      paths = jax.tree_util.tree_leaves_with_path({"params": state.params, "ema": state.ema})
+      terms = next(f"parameter {jax.tree_util.keystr(path)}" for path, leaf in paths if not _all_finite(leaf))
+      where = f"steps {first + 1} to {first + len(history)} (batches of seed {self.seed})"
+    else:
+      return
+    good = self.checkpoints.steps()
+    kept = f"the last good checkpoint is step {good[-1]}" if good else "there was no checkpoint yet"
+    raise InputError(
+      f"not finite at {where}: {terms}; {kept}. Lower family.optimizer.lr, or set family.optimizer.clip=1.0, "
+      "in a new --workdir"
+    )
+
+
+def _key(key: Key, *path: int | Array) -> Key:
+  """The key of a use, and of a step of it."""
+  return functools.reduce(jax.random.fold_in, path, key)
+
+
+def _item(chunk: PyTree, i: int | Array) -> PyTree:
+  return jax.tree.map(lambda a: a[i], chunk)
+
+
+def _fill(a: np.ndarray | Array, num: int) -> np.ndarray | Array:
+  """`a` with zeros up to `num` rows, where it is: on the host or over the devices."""
+  xp = jnp if isinstance(a, jax.Array) else np
+  return xp.concatenate([a, xp.zeros((num - len(a), *a.shape[1:]), a.dtype)])
+
+
+def _all_finite(tree: PyTree) -> Array:
+  floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+  return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in floats])) if floats else jnp.bool_(True)

@@ -1,0 +1,180 @@
+"""Samples from a family: in equal chunks of one compiled program, as arrays, as a grid, as a file."""
+
+import dataclasses
+import math
+import os
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from gen_jax.errors import InputError, near
+from gen_jax.family import Family
+from gen_jax.run import compile as compiling
+from gen_jax.run import mesh as meshes
+from gen_jax.types import Key, PyTree, Spec
+
+_TILE = 32  # pixels: smaller images are enlarged, by whole factors, to at least this
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+  """What samples cost.
+
+  Attributes:
+    compile_seconds: tracing and compiling, once.
+    seconds: everything else, for all of them.
+    evaluations_per_image: network evaluations.
+  """
+
+  compile_seconds: float
+  seconds: float
+  evaluations_per_image: int
+
+
+class Sampler:
+  """`family.sample`, compiled for chunks of `batch_size`, which are divided over this process's devices."""
+
+  def __init__(self, family: Family, params: PyTree, batch_size: int):
+    self.family, self.batch_size = family, batch_size
+    self._mesh = meshes.local()
+    sharding = meshes.rows(self._mesh) if batch_size % self._mesh.size == 0 else meshes.replicated(self._mesh)
+    start = time.perf_counter()
+    fn = compiling.jit(lambda key, params, cond: family.sample(key, params, batch_size, cond), out_shardings=sharding)
+    example = (jax.random.key(0), params, conditions(family, batch_size))
+    self._compiled = fn.lower(*self._place(example)).compile()
+    self.compile_seconds = time.perf_counter() - start
+
+  def __call__(self, key: Key, params: PyTree, num: int, cond: dict[str, np.ndarray] | None = None) -> np.ndarray:
+    """[num, *shape] float32 on the host; the same for the same key, `num` and batch size.
+
+    Raises:
+      InputError: `cond` does not fit the family.
+    """
+    cond = conditions(self.family, num, cond)
+    params = self._place(params)
+    out = []
+    for i in range(-(-num // self.batch_size)):
+      rows = np.arange(i * self.batch_size, (i + 1) * self.batch_size) % num  # the last chunk is filled up
+      chunk = None if cond is None else {k: v[rows] for k, v in cond.items()}
+      out.append(self._compiled(*self._place((jax.random.fold_in(key, i), params, chunk))))
+    return np.concatenate([np.asarray(x, np.float32) for x in out])[:num]
+
+  def _place(self, tree: PyTree) -> PyTree:
+    return jax.device_put(tree, meshes.replicated(self._mesh))
+
+
+def draw(
+  family: Family, params: PyTree, num: int, *, key: Key, cond: dict[str, Any] | None = None, batch_size: int = 256
+) -> tuple[np.ndarray, Timing]:
+  """`num` samples [num, *shape] float32, and what they cost.
+
+  Args:
+    family: the model.
+    params: its parameters.
+    num: how many samples.
+    key: they are a function of the key, `num` and `batch_size`.
+    cond: rows [num] for each of the family's conditions; by default every class equally often.
+    batch_size: how many are made at once.
+
+  Raises:
+    InputError: `cond` does not fit the family.
+  """
+  sampler = Sampler(family, params, min(batch_size, num))
+  start = time.perf_counter()
+  x = sampler(key, params, num, cond)
+  return x, Timing(sampler.compile_seconds, time.perf_counter() - start, family.evaluations)
+
+
+def conditions(family: Family, num: int, cond: dict[str, Any] | None = None) -> dict[str, np.ndarray] | None:
+  """`cond` as arrays of `num` rows, checked; by default labels go round the classes. None where unconditional.
+
+  Raises:
+    InputError: an unknown condition, a missing one, or a label that is no class.
+  """
+  for name in cond or {}:
+    if name not in family.conditions:
+      what = near(name, family.conditions) if family.conditions else "it is unconditional"
+      raise InputError(f"{type(family).__name__} has no condition {name!r}: {what}")
+  if not family.conditions:
+    return None
+  classes = family.spec.classes
+  cond = dict(cond or {})
+  if "label" in family.conditions:
+    cond.setdefault("label", np.arange(num) % classes)
+  missing = [name for name in family.conditions if name not in cond]
+  if missing:
+    raise InputError(f"{type(family).__name__} needs the condition {missing[0]!r}")
+  out = {name: np.broadcast_to(np.asarray(value), (num, *np.shape(value)[1:])) for name, value in cond.items()}
+  if "label" in out:
+    out["label"] = out["label"].astype(np.int32)
+    if out["label"].min() < 0 or out["label"].max() >= classes:
+      raise InputError(f"label should be a class from 0 to {classes - 1}")
+  return out
+
+
+def parse(text: str | None) -> dict[str, int] | None:
+  """`--cond=label=3` as {"label": 3}.
+
+  Raises:
+    InputError: it is not written like that.
+  """
+  if not text:
+    return None
+  try:
+    pairs = [part.split("=") for part in text.split(",")]
+    return {name.strip(): int(value) for name, value in pairs}
+  except ValueError:
+    raise InputError(f"--cond={text!r}: write it as label=3") from None
+
+
+def pixels(x: np.ndarray) -> np.ndarray:
+  """[-1, 1] as uint8, 0 to 255."""
+  return np.round((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def save(path: str | os.PathLike, spec: Spec, x: np.ndarray, cond: dict[str, np.ndarray] | None = None) -> None:
+  """An npz with `x`, uint8 [N, H, W, C] for images and float32 [N, D] for vectors, and the rows of each condition."""
+  draft = pathlib.Path(path).with_suffix(".tmp")
+  with draft.open("wb") as f:
+    np.savez(f, x=pixels(x) if spec.kind == "image" else x.astype(np.float32), **(cond or {}))
+  os.replace(draft, path)
+
+
+def picture(path: str | os.PathLike, spec: Spec, x: np.ndarray, columns: int | None = None) -> None:
+  """A PNG of samples: a grid of images, or a scatter plot of the first two coordinates of vectors."""
+  if spec.kind == "image":
+    _grid(path, pixels(x), columns or math.ceil(math.sqrt(len(x))))
+  else:
+    _scatter(path, x)
+
+
+def columns(family: Family) -> int | None:
+  """A column per class where labels go round the classes, unless that is too wide."""
+  return family.spec.classes if "label" in family.conditions and family.spec.classes <= 20 else None
+
+
+def _grid(path: str | os.PathLike, x: np.ndarray, columns: int) -> None:
+  from PIL import Image
+
+  x = x[..., :3] if x.shape[-1] >= 3 else np.repeat(x[..., :1], 3, -1)
+  factor = max(1, -(-_TILE // min(x.shape[1:3])))
+  x = x.repeat(factor, 1).repeat(factor, 2)
+  num, h, w, _ = x.shape
+  rows = -(-num // columns)
+  sheet = np.zeros((rows * columns, h + 1, w + 1, 3), np.uint8)  # a line of black between tiles
+  sheet[:num, :h, :w] = x
+  sheet = sheet.reshape(rows, columns, h + 1, w + 1, 3).swapaxes(1, 2).reshape(rows * (h + 1), columns * (w + 1), 3)
+  Image.fromarray(sheet[:-1, :-1]).save(path, format="PNG")
+
+
+def _scatter(path: str | os.PathLike, x: np.ndarray) -> None:
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(5, 5))
+  axes = figure.add_subplot()
+  axes.scatter(x[:, 0], x[:, 1] if x.shape[1] > 1 else np.zeros(len(x)), s=2)
+  axes.set_aspect("equal")
+  figure.savefig(path, dpi=120, format="png")

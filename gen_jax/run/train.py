@@ -1,0 +1,127 @@
+"""Trains a run, from whatever its directory holds to a finished run."""
+
+import dataclasses
+import os
+import pathlib
+from typing import Literal
+
+import jax
+import ml_collections
+
+from gen_jax.data.feed import feed
+from gen_jax.errors import InputError
+from gen_jax.family import count
+from gen_jax.run import checkpoint, writer
+from gen_jax.run import compile as compiling
+from gen_jax.run import config as configs
+from gen_jax.run import mesh as meshes
+from gen_jax.run.finish import finish
+from gen_jax.run.load import Trained
+from gen_jax.run.loop import Loop
+from gen_jax.run.signals import Signals
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+  """How a run trains. But for rounding, the first two fields alone decide the parameters that it ends with.
+
+  Attributes:
+    steps: number of steps.
+    batch_size: examples per step, over all devices.
+    steps_per_dispatch: steps per call of the compiled program; "auto" measures.
+    log_every: a row of `train.jsonl` is the mean over this many steps.
+    save_every: steps between checkpoints.
+    keep: how many checkpoints to keep.
+    sample_every: steps between grids of samples; 0 for one at the end only.
+    num_samples: samples in a grid.
+    fsdp: whether to divide large parameters over the devices rather than keeping them whole on each.
+    max_resident_bytes: data sets up to this size live on the device, larger ones are streamed.
+  """
+
+  steps: int
+  batch_size: int = 128
+  steps_per_dispatch: int | Literal["auto"] = "auto"
+  log_every: int = 50
+  save_every: int = 1000
+  keep: int = 2
+  sample_every: int = 0
+  num_samples: int = 64
+  fsdp: bool = False
+  max_resident_bytes: int = 2**30
+
+  def __post_init__(self):
+    least = dict.fromkeys(("steps", "batch_size", "log_every", "save_every", "keep", "num_samples"), 1)
+    least |= {"sample_every": 0, "max_resident_bytes": 0}
+    if self.steps_per_dispatch != "auto":
+      least["steps_per_dispatch"] = 1
+    for name, value in least.items():
+      if getattr(self, name) < value:
+        raise InputError(f"train.{name} = {getattr(self, name)} should be at least {value}")
+
+
+def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trained:
+  """Trains the run in `workdir` to its last step, from wherever it is; then samples and evaluates it.
+
+  Args:
+    config: complete, from `config.load`.
+    workdir: where the run lives.
+
+  Raises:
+    InputError: `workdir` holds another run; no checkpoint can be used; a metric is not finite.
+    Stopped: after SIGTERM or SIGINT, with everything saved.
+  """
+  workdir, options = pathlib.Path(workdir), configs.section(config, "train")
+  mesh = meshes.start()
+  compiling.use_cache()
+  refuse_other(config, workdir)
+  with Signals() as signals:
+    source, family = configs.build(config)
+    data = feed(
+      source,
+      seed=config.seed,
+      batch_size=options.batch_size,
+      sharding=meshes.rows(mesh),
+      max_resident_bytes=options.max_resident_bytes,
+    )
+    meshes.barrier("compared")
+    if meshes.is_main():  # not before: what was refused leaves no directory behind
+      workdir.mkdir(parents=True, exist_ok=True)
+      configs.save(config, workdir)
+    checkpoints = checkpoint.Checkpoints(workdir, config, options.keep)
+    loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
+    step, state = loop.start()
+    with writer.Writer(
+      workdir,
+      first=step,
+      last=options.steps,
+      batch_size=options.batch_size,
+      log_every=options.log_every,
+      quiet=not meshes.is_main(),
+    ) as log:
+      log.say(_headline(config, source, state, mesh, workdir))
+      if step:
+        log.say(f"goes on from step {step}")
+      with signals.deferred():
+        state = loop.run(step, state, log, signals)
+    params = meshes.fetch(mesh, state.eval_params)
+    raw = state.ema is None
+    trained = Trained(family=family, params=params, config=config, workdir=workdir, step=options.steps, raw=raw)
+    finish(trained, source)
+  return trained
+
+
+def refuse_other(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  """Raises InputError, with the fields that differ, where `workdir` holds the run of another config."""
+  if configs.exists(workdir):
+    differing = configs.differences(configs.saved(workdir).to_dict(), config.to_dict())
+    if differing:
+      raise InputError(f"{workdir} holds a run of another config ({'; '.join(differing)}): use another --workdir")
+
+
+def _headline(config, source, state, mesh, workdir) -> str:
+  device = mesh.devices.flat[0]
+  sizes = ", ".join(f"{len(source.split(name)):,} {name}" for name in ("train", "test"))
+  return (
+    f"{config.family.name}, {count(state.params):,} parameters | {config.data.name}, {sizes} | "
+    f"{mesh.size} x {device.device_kind}, {jax.process_count()} process(es) | {workdir}"
+  )

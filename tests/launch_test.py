@@ -1,0 +1,87 @@
+"""The command line: one clear line and exit code 2 for whatever is wrong; no traceback unless it is asked for."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from gen_jax.errors import InputError
+from gen_jax.run import command
+
+ROOT = pathlib.Path(__file__).parents[1]
+RING = f"--config={ROOT / 'configs' / 'vae_ring.py'}:smoke"
+
+
+def _error(capsys, *argv):
+  """The one line that the command prints."""
+  assert command.main(argv, "") == 2
+  out, err = capsys.readouterr()
+  lines = err.strip().splitlines()
+  assert len(lines) == 1 and lines[0].startswith("error: ") and "Traceback" not in out
+  return lines[0]
+
+
+@pytest.mark.parametrize(
+  "argv, message",
+  [
+    ([RING, "--workdri=x"], "did you mean '--workdir'"),
+    ([RING], "--workdir=runs/<name> is missing"),
+    ([RING, "--workdir=x", "--mode=trian"], "did you mean 'train'"),
+    (["--workdir=x"], "--mode=train needs --config"),
+    ([RING, "--workdir=x", "--num=many"], "invalid int value: 'many'"),
+    ([RING, "--workdir=x", "--mode=sample", "--num=0"], "--num=0 should be at least 1"),
+    ([RING, "--workdir=x", "--config.train.steps", "5"], "write --config.train.steps=value"),
+    ([RING, "--workdir=x", "--config.train.stesp=5"], "did you mean 'steps'"),
+    ([RING, "--workdir=x", "--config.family=vae.VEA"], "did you mean 'vae.VAE'"),
+    ([RING, "--workdir=x", "--config.data=synthetic.Rign"], "did you mean 'synthetic.Ring'"),
+    ([RING, "--workdir=x", "--config.train.batch_size=60000"], "50000 training rows"),
+    ([RING.replace("vae_ring.py", "vae_rign.py"), "--workdir=x"], "did you mean"),
+    ([RING.replace(":smoke", ":smok"), "--workdir=x"], "did you mean 'smoke'"),
+    (["--mode=sample", "--workdir=nowhere"], "no run in nowhere"),
+  ],
+)
+def test_bad_input(capsys, tmp_path, monkeypatch, argv, message):
+  monkeypatch.chdir(tmp_path)
+  assert message in _error(capsys, *argv)
+  assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def test_unwritable_workdir(capsys, tmp_path):
+  (tmp_path / "file").write_text("")
+  for workdir in (tmp_path / "file", tmp_path / "file" / "run", "/proc/run"):
+    assert "choose a --workdir that you may write to" in _error(capsys, RING, f"--workdir={workdir}")
+
+
+def test_traceback_on_request(tmp_path):
+  with pytest.raises(InputError):
+    command.main([RING, f"--workdir={tmp_path}", "--config.seed=zero", "--traceback"], "")
+
+
+def test_a_bug_is_not_hidden(tmp_path, monkeypatch):
+  def broken(*_):
+    raise KeyError("a bug")
+
+  monkeypatch.setattr(command, "_run", broken)
+  with pytest.raises(KeyError):
+    command.main([RING, f"--workdir={tmp_path}"], "")
+
+
+def test_train_sample_eval(tmp_path):
+  run = lambda *flags: subprocess.run(
+    [sys.executable, str(ROOT / "launch.py"), f"--workdir={tmp_path / 'run'}", *flags], capture_output=True, text=True
+  )
+  done = run(RING)
+  assert done.returncode == 0, done.stderr
+  assert "--mode=sample" in done.stdout.splitlines()[-1]  # the next step
+  assert run("--mode=eval").returncode == 0
+  assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+  done = run("--mode=sample", "--num=33", "--seed=5")
+  assert "s/image" in done.stdout and "network evaluations/image" in done.stdout
+  with np.load(tmp_path / "run" / "samples.npz", allow_pickle=False) as file:
+    assert file["x"].shape == (33, 2)
+  assert "| tensorflow" not in subprocess.run(
+    [sys.executable, "-X", "importtime", str(ROOT / "launch.py"), f"--workdir={tmp_path / 'again'}", RING],
+    capture_output=True, text=True, check=True,
+  ).stderr  # fmt: skip

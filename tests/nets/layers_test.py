@@ -1,0 +1,91 @@
+"""Layers against their definitions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax.nets.attention import attend
+from gen_jax.nets.layers import Condition, Conv, GroupNorm, fold, fourier, unfold, upsample
+
+
+def randomised(params, key):
+  """Every parameter moved away from its start, so that zeros and ones hide nothing."""
+  leaves, tree = jax.tree.flatten(params)
+  keys = jax.random.split(key, len(leaves))
+  return tree.unflatten([p + 0.3 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)])
+
+
+@pytest.mark.parametrize("channels, groups", [(8, 4), (6, 4), (5, 32), (64, 32)])
+def test_group_norm_standardises_each_group(channels, groups):
+  key_x, key_scale, key_shift, key_params = jax.random.split(jax.random.key(0), 4)
+  x = 3 + 2 * jax.random.normal(key_x, (3, 5, 4, channels))
+  scale, shift = (jax.random.normal(k, (3, channels)) for k in (key_scale, key_shift))
+  norm = GroupNorm(groups)
+  params = randomised(norm.init(key_x, x), key_params)
+  used = max(g for g in range(1, groups + 1) if channels % g == 0)
+  parts = np.asarray(x, np.float64).reshape(3, 20, used, -1)
+  mean, var = parts.mean((1, 3), keepdims=True), parts.var((1, 3), keepdims=True)
+  plain = ((parts - mean) / np.sqrt(var + 1e-5)).reshape(x.shape)
+  plain = plain * params["params"]["scale"] + params["params"]["bias"]
+  np.testing.assert_allclose(norm.apply(params, x), plain, atol=2e-5)
+  told = plain * (1 + scale[:, None, None]) + shift[:, None, None]
+  np.testing.assert_allclose(norm.apply(params, x, scale, shift), told, atol=5e-5)
+
+
+def test_group_norm_of_a_constant_is_its_bias():
+  x = jnp.full((1, 4, 4, 8), 1e3)
+  norm = GroupNorm(4)
+  np.testing.assert_allclose(norm.apply(norm.init(jax.random.key(0), x), x), 0.0, atol=1e-2)
+
+
+def test_conv_adds_its_bias_and_starts_at_zero_when_told():
+  x = jax.random.normal(jax.random.key(0), (2, 5, 6, 3))
+  conv = Conv(4, kernel=1)
+  params = randomised(conv.init(jax.random.key(1), x), jax.random.key(2))["params"]
+  np.testing.assert_allclose(conv.apply({"params": params}, x), x @ params["kernel"][0, 0] + params["bias"], atol=1e-5)
+  still = Conv(4, zero=True)
+  np.testing.assert_array_equal(still.apply(still.init(jax.random.key(1), x), x), 0.0)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attention_is_a_weighted_mean_of_values(heads):
+  keys = jax.random.split(jax.random.key(0), 3)
+  q, k, v = (np.asarray(jax.random.normal(key, (2, n, heads, 4)), np.float64) for key, n in zip(keys, (3, 5, 5)))
+  out = np.zeros((2, 3, heads, 4))
+  for b, t, h in np.ndindex(2, 3, heads):
+    weights = np.exp(k[b, :, h] @ q[b, t, h] / 2)
+    out[b, t, h] = weights / weights.sum() @ v[b, :, h]
+  np.testing.assert_allclose(attend(*map(jnp.float32, (q, k, v))), out, atol=1e-5)
+
+
+def test_upsampling_repeats_and_crops():
+  x = jnp.arange(4.0).reshape(1, 2, 2, 1)
+  expected = np.array([[0, 0, 1], [0, 0, 1], [2, 2, 3]])
+  np.testing.assert_array_equal(upsample(x, 3, 3)[0, :, :, 0], expected)
+
+
+def test_fold_keeps_neighbours_together_and_unfold_inverts_it():
+  x = jnp.arange(2 * 4 * 6 * 3.0).reshape(2, 4, 6, 3)
+  np.testing.assert_array_equal(fold(x, 2)[1, 1, 2], x[1, 2:4, 4:6].reshape(-1))
+  np.testing.assert_array_equal(unfold(fold(x, 2), 2), x)
+
+
+@pytest.mark.parametrize("features", [8, 9])
+def test_fourier_tells_times_apart(features):
+  time = jnp.linspace(-4.0, 4.0, 801)
+  waves = fourier(time, features)
+  assert waves.shape == (801, features)
+  gaps = jnp.linalg.norm(waves[:, None] - waves, axis=-1) + 10 * jnp.eye(801)
+  assert gaps.min() > 0.05  # a hundredth apart at the least, and never the same again
+
+
+def test_condition_without_a_label_is_that_of_the_null_label():
+  time = jnp.array([0.1, -0.7])
+  condition = Condition(8, 4, classes=3)
+  params = randomised(condition.init(jax.random.key(0), time), jax.random.key(1))
+  unlabelled = condition.apply(params, time)
+  np.testing.assert_array_equal(unlabelled, condition.apply(params, time, jnp.array([3, 3])))
+  assert (unlabelled != condition.apply(params, time, jnp.array([0, 2]))).any(axis=1).all()
+  with pytest.raises(ValueError, match="classes=0"):
+    Condition(8, 4).init(jax.random.key(0), time, jnp.array([0, 0]))

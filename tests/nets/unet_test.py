@@ -1,0 +1,74 @@
+"""The U-Net: shapes, what it depends on, and where it starts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax.nets.unet import UNet
+from tests.nets.layers_test import randomised
+
+
+def build(shape, **fields):
+  """(apply, parameters away from their start, images, times)."""
+  net = UNet(**{"channels": 8, "multipliers": (1, 2), "blocks": 1, "heads": 2} | fields)
+  key_x, key_params = jax.random.split(jax.random.key(0))
+  x, time = jax.random.normal(key_x, (2, *shape)), jnp.array([0.3, -1.2])
+  params = randomised(jax.jit(net.init)(key_params, x, time), key_params)
+  return jax.jit(net.apply, static_argnames="train"), params, x, time
+
+
+@pytest.mark.parametrize(
+  "shape, fields",
+  [
+    ((8, 8, 1), {}),
+    ((28, 28, 1), dict(multipliers=(1, 1, 2, 2), attention=(2,))),
+    ((7, 5, 3), dict(out=2, attention=(0, 1))),
+    ((8, 12, 3), dict(patch=2, dtype="bfloat16", attention=())),
+  ],
+)
+def test_takes_any_image(shape, fields):
+  apply, params, x, time = build(shape, **fields)
+  out = apply(params, x, time)
+  assert out.shape == (2, *shape[:2], fields.get("out", shape[-1]))
+  assert out.dtype == jnp.float32
+  assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(params))
+
+
+def test_starts_at_zero():
+  x, time = jnp.ones((1, 8, 8, 1)), jnp.zeros(1)
+  net = UNet(channels=8, multipliers=(1, 2), blocks=1)
+  np.testing.assert_array_equal(net.apply(net.init(jax.random.key(0), x, time), x, time), 0.0)
+
+
+def test_every_pixel_sees_every_other_and_each_image_only_itself():
+  apply, params, x, time = build((8, 8, 1))
+  moved = jax.jacfwd(lambda pixel: apply(params, x.at[0, 0, 0, 0].set(pixel), time))(x[0, 0, 0, 0])
+  assert (jnp.abs(moved[0]) > 0).all()
+  np.testing.assert_array_equal(moved[1], 0.0)
+
+
+def test_depends_on_the_time_and_the_label():
+  apply, params, x, time = build((8, 8, 1), classes=3)
+  plain = apply(params, x, time)
+  assert jnp.abs(apply(params, x, time + 0.01) - plain).max() > 1e-4
+  assert jnp.abs(apply(params, x, time, jnp.array([0, 1])) - plain).max() > 1e-3
+  np.testing.assert_array_equal(apply(params, x, time, jnp.array([3, 3])), plain)
+
+
+def test_every_parameter_has_a_gradient():
+  apply, params, x, time = build((8, 8, 1), classes=3)
+  loss = lambda params: jnp.sum(jnp.sin(apply(params, x, time, jnp.array([0, 2]))))
+  for path, grad in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params)):
+    name = jax.tree_util.keystr(path)
+    if "Dense_0" in name and "Attention" in name and "bias" in name:
+      grad = jnp.delete(grad, jnp.arange(len(grad) // 3, 2 * len(grad) // 3))  # softmax ignores the bias of keys
+    assert (jnp.abs(grad) > 0).any(), name
+
+
+def test_dropout_is_for_training():
+  apply, params, x, time = build((8, 8, 1), dropout=0.5)
+  draw = lambda seed: apply(params, x, time, train=True, rngs={"dropout": jax.random.key(seed)})
+  np.testing.assert_array_equal(apply(params, x, time), apply(params, x, time))
+  np.testing.assert_array_equal(draw(0), draw(0))
+  assert jnp.abs(draw(0) - draw(1)).max() > 1e-3

@@ -1,0 +1,102 @@
+"""One device, four devices, divided parameters and two processes train alike; a checkpoint moves between them."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import gen_jax
+from gen_jax.errors import InputError
+from gen_jax.run import mesh as meshes
+from gen_jax.run.train import train
+
+# Plain gradient descent: Adam turns the rounding of a gradient near zero into a whole step.
+STEPS = {"train.steps": "20", "family.optimizer.rule": "sgd", "family.optimizer.lr": "1e-4"}
+FLAGS = [f"--config.{k}={v}" for k, v in STEPS.items()]
+
+FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+
+DIVIDED = """
+import jax, jax.numpy as jnp
+from gen_jax.run import mesh as meshes
+
+mesh = meshes.start()
+state = {"w": jnp.zeros((400, 1000)), "odd": jnp.zeros((401, 999)), "small": jnp.zeros((4, 4)), "step": jnp.int32(0)}
+shardings = meshes.state_shardings(mesh, state, split=True)
+placed = jax.device_put(state, shardings)
+print({k: v.addressable_shards[0].data.shape for k, v in placed.items()})
+"""
+
+
+def _assert_close(workdir, other, steps=20):
+  a, b = gen_jax.load(workdir, raw=True), gen_jax.load(other, raw=True)
+  assert a.step == b.step == steps
+  for x, y in zip(jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True):
+    np.testing.assert_allclose(x, y, atol=2e-5)
+
+
+def _losses(workdir):
+  return [json.loads(line)["loss"] for line in (workdir / "train.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def one(tmp_path, load):
+  """20 steps on one device."""
+  train(load(STEPS), tmp_path / "one")
+  return tmp_path / "one"
+
+
+def test_four_devices(tmp_path, one, finish):
+  out = finish(tmp_path / "four", *FLAGS, **FOUR)
+  assert "4 x cpu" in out
+  _assert_close(tmp_path / "four", one)
+  np.testing.assert_allclose(_losses(tmp_path / "four"), _losses(one), rtol=1e-4)
+
+
+def test_checkpoint_moves_between_meshes(tmp_path, one, load, finish):
+  wide = ("--config.family.encoder.width=512", "--config.train.fsdp=True")
+  finish(tmp_path / "moved", *FLAGS, "--config.train.steps=10", *wide, **FOUR)
+  config = load(STEPS | {"family.encoder.width": "512"})
+  train(config, tmp_path / "moved")  # goes on, on one device and with whole parameters
+  train(config, tmp_path / "stayed")
+  _assert_close(tmp_path / "moved", tmp_path / "stayed")
+
+
+def test_large_leaves_are_divided():
+  out = subprocess.run(
+    [sys.executable, "-c", DIVIDED], env=os.environ | FOUR, capture_output=True, text=True, check=True
+  )
+  assert out.stdout.strip() == str({"odd": (401, 999), "small": (4, 4), "step": (), "w": (400, 250)})
+
+
+def test_two_processes(tmp_path, one, launch):
+  with socket.socket() as s:
+    s.bind(("localhost", 0))
+    port = s.getsockname()[1]
+  cluster = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
+  flags = (tmp_path / "two", *FLAGS)
+  processes = [launch(*flags, **cluster, JAX_PROCESS_ID=str(i)) for i in range(2)]
+  outs = [process.communicate(timeout=300)[0] for process in processes]
+  assert [process.returncode for process in processes] == [0, 0], outs
+  assert "2 x cpu, 2 process(es)" in outs[0]
+  assert "step" not in outs[1] and "metrics" not in outs[1]  # one of them speaks
+  _assert_close(tmp_path / "two", one)
+  assert (tmp_path / "two" / "metrics.json").exists()
+
+
+def test_unfinished_cluster_settings(monkeypatch):
+  monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+  with pytest.raises(InputError, match="JAX_COORDINATOR_ADDRESS and JAX_PROCESS_ID must be too"):
+    meshes.start()
+
+
+def test_batch_must_divide(tmp_path, launch):
+  process = launch(tmp_path / "odd", "--config.train.batch_size=30", **FOUR)
+  out, _ = process.communicate()
+  assert process.returncode == 2
+  assert "batch_size = 30 does not divide over 4 devices" in out and len(out.splitlines()) == 1
