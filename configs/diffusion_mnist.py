@@ -25,9 +25,10 @@ VARIANTS = {
     train=dict(steps=_FEWER),
   ),
   "smoke": dict(
-    family=dict(net=dict(channels=8), steps=2),
-    train=dict(steps=2, batch_size=4, num_samples=4),
-    evaluate=dict(num=16),
+    data=dict(name="digits.Digits"),
+    family=dict(net=dict(channels=8), steps=3, optimizer=dict(warmup=0)),
+    train=dict(steps=4, batch_size=16, num_samples=16),
+    evaluate=dict(num=64, features="features.digits"),
   ),
 }
 

@@ -11,7 +11,7 @@ import ml_collections
 VARIANTS = {
   "smoke": dict(
     data=dict(name="digits.Digits"),
-    family=dict(latent=4, generator=dict(channels=(8, 4)), discriminator=dict(channels=(4, 8))),
+    family=dict(latent=4, generator=dict(channels=(32, 16)), discriminator=dict(channels=(4, 8))),
     train=dict(steps=4, batch_size=16, num_samples=16),
     evaluate=dict(num=64, features="features.digits"),
   ),

@@ -11,9 +11,7 @@ from gen_jax.nets.layers import Condition, Conv, GroupNorm, fold, fourier, unfol
 
 def randomised(params, key):
   """Every parameter moved away from its start, so that zeros and ones hide nothing."""
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(key, len(leaves))
-  return tree.unflatten([p + 0.3 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)])
+  return jax.tree.map(lambda p: p + 0.3 * jax.random.normal(key, p.shape), params)
 
 
 @pytest.mark.parametrize("channels, groups", [(8, 4), (6, 4), (5, 32), (64, 32)])
@@ -51,7 +49,8 @@ def test_conv_adds_its_bias_and_starts_at_zero_when_told():
 @pytest.mark.parametrize("heads", [1, 2])
 def test_attention_is_a_weighted_mean_of_values(heads):
   keys = jax.random.split(jax.random.key(0), 3)
-  q, k, v = (np.asarray(jax.random.normal(key, (2, n, heads, 4)), np.float64) for key, n in zip(keys, (3, 5, 5)))
+  shapes = [(2, n, heads, 4) for n in (3, 5, 5)]
+  q, k, v = (np.asarray(jax.random.normal(key, s), np.float64) for key, s in zip(keys, shapes, strict=True))
   out = np.zeros((2, 3, heads, 4))
   for b, t, h in np.ndindex(2, 3, heads):
     weights = np.exp(k[b, :, h] @ q[b, t, h] / 2)

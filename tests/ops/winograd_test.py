@@ -1,6 +1,7 @@
 """Winograd's algorithm against the definition of a convolution, in double precision."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -28,9 +29,11 @@ def test_gradients_agree_with_finite_differences():
   key_x, key_w, key_y, key_dx, key_dw = jax.random.split(jax.random.key(1), 5)
   x, dx = (jax.random.normal(k, (2, 6, 5, 32)) for k in (key_x, key_dx))
   w, dw = (jax.random.normal(k, (3, 3, 32, 32)) / 17 for k in (key_w, key_dw))
-  y = jax.random.normal(key_y, x.shape)
-  loss = lambda x, w: float(np.sum(np.tanh(definition(x, w)) * y))
-  grad_x, grad_w = jax.grad(lambda x, w: (jax.numpy.tanh(convolution.convolve(x, w)) * y).sum(), (0, 1))(x, w)
+  y = np.asarray(jax.random.normal(key_y, x.shape), np.float64)
+  loss = lambda x, w: np.sum(np.tanh(definition(x, w)) * y)
+  grad_x, grad_w = jax.grad(lambda x, w: (jnp.tanh(convolution.convolve(x, w)) * y.astype(np.float32)).sum(), (0, 1))(
+    x, w
+  )
   step = 1e-6
   x64, w64, dx64, dw64 = (np.asarray(a, np.float64) for a in (x, w, dx, dw))
   along_x = (loss(x64 + step * dx64, w64) - loss(x64 - step * dx64, w64)) / (2 * step)
