@@ -2,6 +2,9 @@
 
   python launch.py --config=configs/diffusion_mnist.py --workdir=runs/diffusion_mnist
 
+On 2 cores of an Intel Xeon (AVX-512), seed 0: about 30 minutes of CPU time; Frechet distance 0.767 (floor 0.095,
+mnist features, n = 2,000); `:conditional` 21 minutes and 0.666.
+
 Variants:
   conditional: class-conditional, with classifier-free guidance of weight 2 (32 evaluations, two per step).
   smoke: a test of a few seconds.
