@@ -109,7 +109,7 @@ class GAN:
       loss = functools.partial(self._loss_d, key=key_penalty, index=index, u=u, real=real, fake=fake)
       grads, metrics = jax.grad(loss, has_aux=True)(d)
       d, opt = steps.apply(self.d_optimizer, grads, opt, d)
-      return (d, opt, u), {**metrics, "grad_norm_d": optax.global_norm(grads)}
+      return (d, opt, u), {**metrics, "grad_norm_d": optax.tree.norm(grads)}
 
     indices = state.step * self.d_steps + jnp.arange(self.d_steps)
     carry = state.params["d"], state.opt["d"], state.extra.get("u")
@@ -130,7 +130,7 @@ class GAN:
       extra={"u": u} if self.spectral_norm else state.extra,
     )
     first = {"loss_g": value, "loss_d": m.pop("loss_d")}
-    return state, {**first, **m, "grad_norm_g": optax.global_norm(grads)}
+    return state, {**first, **m, "grad_norm_g": optax.tree.norm(grads)}
 
   def sample(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Array:
     """`num` samples, [num, *shape]."""
