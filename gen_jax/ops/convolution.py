@@ -15,11 +15,9 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from gen_jax.ops import winograd
 from gen_jax.types import Array
 
 _ORDER = ("NHWC", "HWIO", "NHWC")
-_WIDE = 32  # channels from which on the sums of Winograd's algorithm cost less than the multiplications that it saves
 _CACHE = 2**21  # bytes
 
 
@@ -43,9 +41,6 @@ def transposed(y: Array, w: Array, size: tuple[int, int], stride: int = 1) -> Ar
 def _convolve(x: Array, w: Array, *, stride: int) -> Array:
   if w.shape[:2] == (1, 1) and stride == 1:
     return jnp.einsum("bhwc,cd->bhwd", x, w[0, 0])
-  wide = min(w.shape[2:]) >= _WIDE and x.dtype == jnp.float32 and jax.default_backend() == "cpu"
-  if wide and stride == 1 and w.shape[:2] == (3, 3):
-    return winograd.convolve(x, w)
   return jax.lax.conv_general_dilated(x, w, (stride, stride), "SAME", dimension_numbers=_ORDER)
 
 
@@ -94,11 +89,7 @@ def _before(n: int, m: int, k: int, stride: int) -> int:
 
 
 def _pick(plain: Callable, primitive: Primitive) -> Callable:
-  """On a CPU the primitive, between barriers: operand and result are read many times, and are to be computed once."""
-  if jax.default_backend() != "cpu":
-    return plain
-  still = jax.lax.optimization_barrier
-  return lambda x, w, **static: still(primitive.bind(still(x), w, **static))
+  return primitive.bind if jax.default_backend() == "cpu" else plain
 
 
 def _primitive(name: str, fn: Callable) -> Primitive:
