@@ -8,9 +8,9 @@ for `num` steps; `batch(store, item)` is traced into the step and turns one item
 """
 
 import sys
+from collections.abc import Iterator
 from typing import Protocol
 
-import grain
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
@@ -115,14 +115,13 @@ class Stream:
   ):
     self._source, self._split, self._seed, self._batch_size, self._sharding = source, split, seed, batch_size, sharding
     self._mine = _local_rows(sharding, batch_size)
-    self._options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
+    self._threads, self._prefetch = num_threads, prefetch
     self._next, self._batches = None, None
 
   def chunk(self, step: int, num: int) -> PyTree:
     """The raw rows of `num` batches, on the devices."""
     if step != self._next:
-      steps = grain.MapDataset.range(step, sys.maxsize).map(self._load)
-      self._batches = iter(steps.to_iter_dataset(self._options))
+      self._batches = self._read_from(step)
     self._next = step + num
     batches = [next(self._batches) for _ in range(num)]
     rows = {k: np.stack([b[k] for b in batches]) for k in batches[0]}
@@ -132,6 +131,12 @@ class Stream:
     """Prepares the rows of one step."""
     del store
     return self._source.prepare(_key(self._seed, item["step"]), item["raw"], training=True)
+
+  def _read_from(self, step: int) -> Iterator[dict[str, np.ndarray]]:
+    import grain  # half a second, which runs on data in memory need not wait
+
+    options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=self._prefetch)
+    return iter(grain.MapDataset.range(step, sys.maxsize).map(self._load).to_iter_dataset(options))
 
   def _load(self, step: int) -> dict[str, np.ndarray]:
     """This host's rows of the batch of one step."""

@@ -18,7 +18,6 @@ from jax.interpreters import ad, batching, mlir
 from gen_jax.types import Array
 
 _ORDER = ("NHWC", "HWIO", "NHWC")
-_CACHE = 2**21  # bytes
 
 
 def convolve(x: Array, w: Array, stride: int = 1) -> Array:
@@ -60,20 +59,13 @@ def _transposed(y: Array, w: Array, *, size: tuple[int, int], stride: int) -> Ar
 def _kernel(x: Array, y: Array, *, window: tuple[int, int], stride: int) -> Array:
   """The gradient of sum(y . convolve(x, w)) with respect to w: [*window, C, D].
 
-  On a CPU it is summed over parts of the batch that fit the cache.
+  A convolution with the roles changed: channels are the batch, and the batch is the channels that are summed over. The
+  image with more channels is the kernel, which makes the most of each patch that is read of the other.
   """
   if window == (1, 1) and stride == 1:
     return jnp.einsum("bhwc,bhwd->cd", x, y)[None, None]
-  batch = len(x)
-  most = _CACHE // ((x[0].size + y[0].size) * x.dtype.itemsize) if jax.default_backend() == "cpu" else batch
-  part = max(n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or n <= most))
-  add = lambda total, parts: (total + _kernel_of_part(*parts, window, stride), None)
-  parts = tuple(a.reshape(batch // part, part, *a.shape[1:]) for a in (x, y))
-  return jax.lax.scan(add, jnp.zeros((*window, x.shape[-1], y.shape[-1]), x.dtype), parts)[0]
-
-
-def _kernel_of_part(x, y, window, stride):
-  """A convolution of x, its channels as the batch, with y as the kernel, its batch as the channels summed over."""
+  if stride == 1 and window[0] % 2 == window[1] % 2 == 1 and x.shape[-1] > y.shape[-1]:
+    return _kernel(y, x, window=window, stride=1)[::-1, ::-1].swapaxes(2, 3)
   padding = []
   for k, n, m in zip(window, x.shape[1:3], y.shape[1:3], strict=True):
     before = _before(n, m, k, stride)

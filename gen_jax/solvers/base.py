@@ -9,10 +9,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gen_jax.errors import InputError
 from gen_jax.ops.shapes import expand
 from gen_jax.types import Array, Key, PyTree
+
+Noise = Callable[[Key, Array, Array, Array], Array]  # (key, x, t, s) -> (w(s) - w(t)) / sqrt|s - t|, of the shape of x
+
+
+def independent(key: Key, x: Array, t: Array, s: Array) -> Array:
+  """Standard normal noise, new for every step: the cheap choice, and the one unless a problem is given another."""
+  del t, s
+  return jax.random.normal(key, x.shape, x.dtype)
 
 
 class ODE(NamedTuple):
@@ -31,10 +40,12 @@ class SDE(NamedTuple):
   Attributes:
     drift: (t, x [B, ...]) -> [B, ...].
     diffusion: t -> g(t), of the shape of t.
+    noise: what drives it; `brownian.tree` gives grids of different steps the same w.
   """
 
   drift: Callable[[Array, Array], Array]
   diffusion: Callable[[Array], Array]
+  noise: Noise = independent
 
 
 class Semilinear(NamedTuple):
@@ -44,11 +55,21 @@ class Semilinear(NamedTuple):
     alpha: t -> the scale of the data, of the shape of t.
     sigma: t -> the scale of the noise, of the shape of t.
     denoise: (t, xt [B, ...]) -> x0 [B, ...], the expectation of the data.
+    noise: what drives stochastic methods; `brownian.tree` gives grids of different steps the same w.
   """
 
   alpha: Callable[[Array], Array]
   sigma: Callable[[Array], Array]
   denoise: Callable[[Array, Array], Array]
+  noise: Noise = independent
+
+  def eps(self, t: Array, x: Array) -> Array:
+    """The expectation of the noise in x, of the shape of x."""
+    return (x - expand(self.alpha(t), x) * self.denoise(t, x)) / expand(self.sigma(t), x)
+
+  def score(self, t: Array, x: Array) -> Array:
+    """grad log q_t(x), of the shape of x: -eps / sigma (Tweedie's formula)."""
+    return -self.eps(t, x) / expand(self.sigma(t), x)
 
   def ode(self) -> ODE:
     """The probability flow: dx/dt = alpha' x0 + sigma' eps (arXiv:2206.00364, eq. 4)."""
@@ -77,7 +98,7 @@ class Semilinear(NamedTuple):
       (a, da), (s, ds) = _slope(self.alpha, t, t), _slope(self.sigma, t, t)
       return jnp.sqrt(2.0 * s * (ds - s * da / a))
 
-    return SDE(drift, diffusion)
+    return SDE(drift, diffusion, self.noise)
 
 
 Problem = ODE | SDE | Semilinear
@@ -90,9 +111,12 @@ class Solver(NamedTuple):
     step: (problem, key, x, t, s, carry) -> (x, carry): from time t to time s.
     of: the view of a problem that `step` reads; raises InputError for a problem that it cannot serve.
     init: (problem, x) -> the carry before the first step: what a multistep method remembers.
-    order: the global error falls as (step size) ** order; for a stochastic method, the error of expectations does.
-    evaluations: how often one step calls the denoiser or drift.
+    order: the global error falls as (step size) ** order; for a stochastic method, the error of expectations does. A
+      multistep method begins with lower orders, as published: one of order 3 or more shows it where its first steps
+      change little, as they do when the way starts from noise.
+    evaluations: how often one step calls the denoiser or drift; 0 for an adaptive method, which calls it as needed.
     stochastic: whether `step` reads its key.
+    startup: how many calls the first steps take beyond `evaluations` each.
   """
 
   step: Callable[[Any, Key, Array, Array, Array, PyTree], tuple[Array, PyTree]]
@@ -101,6 +125,7 @@ class Solver(NamedTuple):
   order: int = 1
   evaluations: int = 1
   stochastic: bool = False
+  startup: int = 0
 
 
 def integrate(solver: Solver, problem: Problem, key: Key, x: Array, ts: Array) -> Array:
@@ -117,17 +142,19 @@ def integrate(solver: Solver, problem: Problem, key: Key, x: Array, ts: Array) -
     The state at ts[-1], of the shape of x.
 
   Raises:
-    InputError: the solver does not serve this kind of problem.
+    InputError: the solver does not serve this kind of problem, times that repeat or turn back, or an adaptive solver
+      that ran out of steps. Inside compiled code the latter leaves NaN, for `check_finite` to find outside.
   """
-  problem = solver.of(problem)
-
-  def body(state, interval):
-    (x, carry), (n, t, s) = state, interval
-    return solver.step(problem, jax.random.fold_in(key, n), x, t, s, carry), None
-
-  intervals = (jnp.arange(len(ts) - 1), ts[:-1], ts[1:])
-  (x, _), _ = jax.lax.scan(body, (x, solver.init(problem, x)), intervals)
+  x, _ = _scan(solver, problem, key, x, ts, keep=lambda x: None)
+  if not solver.evaluations:
+    check_finite(x)
   return x
+
+
+def trajectory(solver: Solver, problem: Problem, key: Key, x: Array, ts: Array) -> Array:
+  """Every state that `integrate` passes through, [N + 1, B, ...]: the first is `x`, the last what it returns."""
+  _, states = _scan(solver, problem, key, x, ts, keep=lambda x: x)
+  return jnp.concatenate([x[None], states])
 
 
 def as_ode(problem: Problem) -> ODE:
@@ -148,6 +175,53 @@ def as_semilinear(problem: Problem) -> Semilinear:
 def half_log_snr(path: Any, t: Array) -> Array:
   """lambda(t) = log(alpha / sigma), of the shape of t; falls as t grows. `path` is anything that has these two."""
   return jnp.log(path.alpha(t)) - jnp.log(path.sigma(t))
+
+
+def check_times(ts: Any) -> None:
+  """Refuses times between which no solver can step; traced times pass unseen.
+
+  Raises:
+    InputError: fewer than two times, or times that repeat, turn back or are not finite.
+  """
+  if isinstance(ts, jax.core.Tracer):
+    return
+  ts = np.asarray(ts)
+  if ts.ndim != 1 or len(ts) < 2:
+    raise InputError(f"times of shape {ts.shape} should be a list of at least two")
+  gaps = np.diff(ts) if ts[-1] > ts[0] else -np.diff(ts)
+  wrong = np.flatnonzero(~(gaps > 0))
+  if len(wrong):
+    i = int(wrong[0])
+    what = "repeats" if gaps[i] == 0 else "is out of order"
+    raise InputError(f"times[{i + 1}] = {ts[i + 1]:.6g} {what} after {ts[i]:.6g}: times should rise or fall throughout")
+
+
+def check_finite(x: Any) -> None:
+  """Refuses what a solver could not finish; traced values pass unseen.
+
+  Raises:
+    InputError: values that are not finite.
+  """
+  if not isinstance(x, jax.core.Tracer) and not np.all(np.isfinite(x)):
+    raise InputError(
+      "the solution is not finite: an adaptive solver ran out of steps (raise its max_steps, or rtol and atol), "
+      "or the model it solves is not finite"
+    )
+
+
+def _scan(solver, problem, key, x, ts, keep):
+  """The loop: the last state, and what `keep` takes from each one on the way."""
+  check_times(ts)
+  problem = solver.of(problem)
+
+  def body(state, interval):
+    (x, carry), (n, t, s) = state, interval
+    x, carry = solver.step(problem, jax.random.fold_in(key, n), x, t, s, carry)
+    return (x, carry), keep(x)
+
+  intervals = (jnp.arange(len(ts) - 1), ts[:-1], ts[1:])
+  (x, _), kept = jax.lax.scan(body, (x, solver.init(problem, x)), intervals)
+  return x, kept
 
 
 def _only(kind: type, problem: Problem) -> Any:

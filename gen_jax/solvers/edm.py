@@ -1,11 +1,14 @@
-"""The sampler of arXiv:2206.00364 (EDM), for any Gaussian path.
+"""The samplers of arXiv:2206.00364 (EDM), for any Gaussian path.
 
 A path alpha, sigma is the path of EDM, z = x0 + ratio eps, seen through x = alpha z with ratio = sigma / alpha; the
-method works on z with the ratio as its time, so that it does not depend on how a path is timed.
+methods work on z with the ratio as their time, so that they do not depend on how a path is timed.
 """
 
+import jax
+import jax.numpy as jnp
+
 from gen_jax.ops.shapes import expand
-from gen_jax.solvers.base import Solver, as_semilinear
+from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
 
 
 def _heun(p, key, x, t, s, carry):
@@ -24,3 +27,39 @@ def _heun(p, key, x, t, s, carry):
 
 
 heun = Solver(_heun, of=as_semilinear, order=2, evaluations=2)
+
+
+def churn(gamma: float = 0.1, s_min: float = 0.05, s_max: float = 50.0, s_noise: float = 1.0) -> Solver:
+  """The stochastic sampler: algorithm 2. Noise is added, then a step of Heun's method removes it and more.
+
+  With a fixed `gamma` the last step's error stays as the grid is refined; with gamma = S_churn / N it vanishes.
+
+  Args:
+    gamma: share by which a step first raises the ratio: S_churn / N for N steps, at most sqrt(2) - 1.
+    s_min: no noise is added where sigma / alpha is below this.
+    s_max: nor where it is above this.
+    s_noise: scale of the noise that is added, slightly above 1 where a network removes too much.
+  """
+  gamma = min(gamma, 2**0.5 - 1)
+
+  def step(p, key, x, t, s, carry):
+    ratio = p.sigma(t) / p.alpha(t)
+    grow = jnp.where((s_min <= ratio) & (ratio <= s_max), gamma, 0.0).astype(x.dtype)
+    up = _time_above(p, t, jnp.log1p(grow))
+    noise = expand(s_noise * ratio * jnp.sqrt((1 + grow) ** 2 - 1), x) * p.noise(key, x, t, s)
+    z = x / expand(p.alpha(t), x) + noise
+    return _heun(p, key, expand(p.alpha(up), x) * z, up, s, carry)
+
+  return Solver(step, of=as_semilinear, order=1, evaluations=2, stochastic=gamma > 0)
+
+
+def _time_above(p, t, rise):
+  """The time after t at which log(sigma / alpha) is larger by `rise`, which is small: by Newton's method."""
+  log_ratio = lambda u: -half_log_snr(p, u)
+  value = log_ratio(t) + rise
+
+  def newton(_, u):
+    at, slope = jax.jvp(log_ratio, (u,), (jnp.ones_like(u),))
+    return u + (value - at) / slope
+
+  return jax.lax.fori_loop(0, 5, newton, t)

@@ -1,7 +1,7 @@
 """Times to step through, from the noise to t_min > 0, where a sampler denoises once more.
 
-A grid is a function (path, num) -> [num + 1] falling times, the first path.t_max and the last path.t_min, where `path`
-is anything with `alpha`, `sigma`, `t_min` and `t_max`.
+A grid is a function (path, num) -> [num + 1] falling times, the first path.t_max and the last path.t_min unless it says
+otherwise, where `path` is anything with `alpha`, `sigma`, `t_min` and `t_max`.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gen_jax.solvers.base import half_log_snr
+from gen_jax.errors import InputError
+from gen_jax.solvers.base import check_times, half_log_snr
 from gen_jax.types import Array
 
 Grid = Callable[[Any, int], Array]
@@ -19,6 +20,11 @@ Grid = Callable[[Any, int], Array]
 def linear() -> Grid:
   """Evenly spaced in t."""
   return lambda path, num: jnp.linspace(path.t_max, path.t_min, num + 1)
+
+
+def quadratic() -> Grid:
+  """Evenly spaced in sqrt(t): arXiv:2010.02502, appendix D.2."""
+  return lambda path, num: _ends(path, jnp.linspace(path.t_max**0.5, path.t_min**0.5, num + 1) ** 2)
 
 
 def rho(power: float = 7.0) -> Grid:
@@ -45,6 +51,58 @@ def log_snr() -> Grid:
   return grid
 
 
+def cosine() -> Grid:
+  """Evenly spaced in arctan(sigma / alpha), as even times of a cosine schedule are: arXiv:2102.09672, eq. 17."""
+
+  def grid(path, num):
+    ends = jnp.arctan(jnp.exp(-half_log_snr(path, jnp.array([path.t_max, path.t_min]))))
+    return _between(path, -jnp.log(jnp.tan(jnp.linspace(ends[0], ends[1], num + 1))))
+
+  return grid
+
+
+def shifted(shift: float = 3.0) -> Grid:
+  """Evenly spaced in the time of rectified flow, then noisier by `shift`: arXiv:2403.03206, section 5.3.2.
+
+  u = sigma / (alpha + sigma) becomes shift u / (1 + (shift - 1) u): sigma / alpha is multiplied by `shift`, and log-SNR
+  is less by 2 log(shift), as in arXiv:2301.11093, section 3.1.
+
+  Args:
+    shift: the square root of how many times more pixels there are than where even times are right; 1 changes nothing.
+  """
+
+  def grid(path, num):
+    ends = jax.nn.sigmoid(-jnp.log(shift) - half_log_snr(path, jnp.array([path.t_max, path.t_min])))
+    u = jnp.linspace(ends[0], ends[1], num + 1)
+    return _between(path, jnp.log1p(-u) - jnp.log(u) - jnp.log(shift))
+
+  return grid
+
+
+def times(ts: tuple[float, ...]) -> Grid:
+  """These times and no others.
+
+  Args:
+    ts: falling, within the times of the path.
+
+  Raises:
+    InputError: times that repeat or do not fall; later, times outside the path's, or another number of steps.
+  """
+  check_times(ts)
+  if ts[0] < ts[-1]:
+    raise InputError(f"times should fall, from noise to data, and these rise from {ts[0]:.6g} to {ts[-1]:.6g}")
+
+  def grid(path, num):
+    for t in (ts[0], ts[-1]):
+      if not path.t_min <= t <= path.t_max:
+        raise InputError(f"time {t:.6g} is outside the path's times, {path.t_min:.6g} to {path.t_max:.6g}")
+    if len(ts) != num + 1:
+      raise InputError(f"{len(ts)} times make {len(ts) - 1} steps, not {num}: set steps={len(ts) - 1}")
+    return jnp.array(ts)
+
+  return grid
+
+
 def time_at(path: Any, value: Array) -> Array:
   """The times in [t_min, t_max] at which log(alpha / sigma) is nearest to `value`, by bisection in log t."""
 
@@ -61,4 +119,8 @@ def time_at(path: Any, value: Array) -> Array:
 
 def _between(path: Any, values: Array) -> Array:
   """Times of the half log-SNRs `values`, with exact ends."""
-  return time_at(path, values).at[0].set(path.t_max).at[-1].set(path.t_min)
+  return _ends(path, time_at(path, values))
+
+
+def _ends(path: Any, ts: Array) -> Array:
+  return ts.at[0].set(path.t_max).at[-1].set(path.t_min)

@@ -1,7 +1,11 @@
 """Solvers that integrate the linear part exactly and approximate only the denoiser.
 
-lambda = log(alpha / sigma) throughout; r = exp(2 lambda(t) - 2 lambda(s)) is the ratio of signal-to-noise ratios, and
-1 - r the share of the noise at s that is fresh in q(x_s | x_t, x0).
+lambda = log(alpha / sigma) throughout and h = lambda(s) - lambda(t). Between t and s the probability flow is
+
+  x_s = sigma(s) / sigma(t) x_t + sigma(s) int e^lambda x0 dlambda     (arXiv:2211.01095, proposition 4.1)
+      = alpha(s) / alpha(t) x_t - alpha(s) int e^-lambda eps dlambda   (arXiv:2206.00927, proposition 3.1),
+
+and methods differ in the polynomial that they put for x0 or eps.
 """
 
 import jax
@@ -9,12 +13,13 @@ import jax.numpy as jnp
 
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
+from gen_jax.solvers.history import empty
 
 
 def ddim(eta: float = 0.0) -> Solver:
   """DDIM: arXiv:2010.02502, eqs. 12 and 16, for any alpha and sigma.
 
-  x_s = alpha(s) x0 + sigma(s) (sqrt(1 - eta^2 (1 - r)) eps + eta sqrt(1 - r) z), with z fresh noise.
+  x_s = alpha(s) x0 + sigma(s) (sqrt(1 - eta^2 (1 - r)) eps + eta sqrt(1 - r) z), with z fresh noise and r = exp(-2 h).
 
   Args:
     eta: 0 is deterministic and solves the probability flow; 1 draws from the posterior, as DDPM does.
@@ -24,7 +29,7 @@ def ddim(eta: float = 0.0) -> Solver:
     x0, fresh = p.denoise(t, x), expand(_fresh(p, t, s), x)
     eps = (x - expand(p.alpha(t), x) * x0) / expand(p.sigma(t), x)
     if eta:
-      noise = jax.random.normal(key, x.shape, x.dtype)
+      noise = p.noise(key, x, t, s)
       eps = jnp.sqrt(1.0 - eta**2 * fresh) * eps + eta * jnp.sqrt(fresh) * noise
     return expand(p.alpha(s), x) * x0 + expand(p.sigma(s), x) * eps, carry
 
@@ -37,32 +42,156 @@ def _ancestral(p, key, x, t, s, carry):
   of_x0 = p.alpha(s) * fresh
   of_xt = p.alpha(t) * p.sigma(s) ** 2 / (p.alpha(s) * p.sigma(t) ** 2)
   std = p.sigma(s) * jnp.sqrt(fresh)
-  noise = jax.random.normal(key, x.shape, x.dtype)
+  noise = p.noise(key, x, t, s)
   return expand(of_x0, x) * x0 + expand(of_xt, x) * x + expand(std, x) * noise, carry
 
 
 ancestral = Solver(_ancestral, of=as_semilinear, order=1, stochastic=True)
 
 
-def _dpmpp_2m(p, key, x, t, s, carry):
-  """DPM-Solver++(2M): arXiv:2211.01095, algorithm 2. The carry is (x0, width in lambda) of the step before."""
+def _dpm_1(p, key, x, t, s, carry):
+  """DPM-Solver-1: arXiv:2206.00927, eq. 3.7. It is DDIM, written with eps."""
   del key
-  last, h_last = carry
-  x0, h = p.denoise(t, x), half_log_snr(p, s) - half_log_snr(p, t)
-  first = h_last == 0.0  # nothing to extrapolate from: this step is DDIM
-  slope = jnp.where(first, 0.0, h / (2.0 * jnp.where(first, 1.0, h_last)))
-  ahead = x0 + expand(slope, x) * (x0 - last)
-  return expand(p.sigma(s) / p.sigma(t), x) * x - expand(p.alpha(s) * jnp.expm1(-h), x) * ahead, (x0, h)
+  return _with_eps(p, x, t, s, p.eps(t, x)), carry
 
 
-dpmpp_2m = Solver(
-  _dpmpp_2m,
-  of=as_semilinear,
-  init=lambda problem, x: (jnp.zeros_like(x), jnp.zeros((), x.dtype)),
-  order=2,
-)
+dpm_1 = Solver(_dpm_1, of=as_semilinear, order=1)
+
+
+def _dpm_2s(p, key, x, t, s, carry):
+  """DPM-Solver-2: arXiv:2206.00927, algorithm 1."""
+  del key
+  m = _time_between(p, t, s, 1 / 2)
+  return _with_eps(p, x, t, s, p.eps(m, _with_eps(p, x, t, m, p.eps(t, x)))), carry
+
+
+dpm_2s = Solver(_dpm_2s, of=as_semilinear, order=2, evaluations=2)
+
+
+def _dpm_3s(p, key, x, t, s, carry):
+  """DPM-Solver-3: arXiv:2206.00927, algorithm 2, with r1 = 1/3 and r2 = 2/3."""
+  del key
+  h, (m, n) = _width(p, t, s), (_time_between(p, t, s, r) for r in (1 / 3, 2 / 3))
+  curve = lambda u: -jnp.expm1(u) / u + 1  # 1 - (e^u - 1) / u
+  eps = p.eps(t, x)
+  d = p.eps(m, _with_eps(p, x, t, m, eps)) - eps
+  y = _with_eps(p, x, t, n, eps) + expand(2 * p.sigma(n) * curve(2 / 3 * h), x) * d
+  d = p.eps(n, y) - eps
+  return _with_eps(p, x, t, s, eps) + expand(3 / 2 * p.sigma(s) * curve(h), x) * d, carry
+
+
+dpm_3s = Solver(_dpm_3s, of=as_semilinear, order=3, evaluations=3)
+
+
+def _dpmpp_2s(p, key, x, t, s, carry):
+  """DPM-Solver++(2S): arXiv:2211.01095, algorithm 1, with r = 1/2."""
+  del key
+  m = _time_between(p, t, s, 1 / 2)
+  return _with_x0(p, x, t, s, p.denoise(m, _with_x0(p, x, t, m, p.denoise(t, x)))), carry
+
+
+dpmpp_2s = Solver(_dpmpp_2s, of=as_semilinear, order=2, evaluations=2)
+
+
+def _exponential_heun(p, key, x, t, s, carry):
+  """The exponential Runge-Kutta method with c2 = 1: Hochbruck and Ostermann, Acta Numerica 19 (2010).
+
+  x0 is linear in lambda between its values at t and at the end of a DDIM step.
+  """
+  del key
+  h, x0 = _width(p, t, s), p.denoise(t, x)
+  y = _with_x0(p, x, t, s, x0)
+  rise = p.denoise(s, y) - x0
+  return y + expand(p.alpha(s) * (1 + jnp.expm1(-h) / h), x) * rise, carry
+
+
+exponential_heun = Solver(_exponential_heun, of=as_semilinear, order=2, evaluations=2)
+
+
+def _dpmpp_2m(p, key, x, t, s, carry):
+  """DPM-Solver++(2M): arXiv:2211.01095, algorithm 2."""
+  del key
+  (last, *_), (place, *_) = carry
+  x0, now = p.denoise(t, x), half_log_snr(p, t)
+  r = (now - place) / _width(p, t, s)
+  return _with_x0(p, x, t, s, x0 + (x0 - last) / expand(2 * r, x)), carry.push(x0, now)
+
+
+dpmpp_2m = Solver(_dpmpp_2m, of=as_semilinear, init=lambda p, x: empty(x, 1), order=2)
+
+
+def _dpmpp_2m_sde(p, key, x, t, s, carry):
+  """SDE-DPM-Solver++(2M), the midpoint kind: arXiv:2211.01095, its section on diffusion SDEs.
+
+  x_s = sigma(s) / sigma(t) e^-h x_t + alpha(s) (1 - e^-2h) (x0 + (x0 - last) / 2r) + sigma(s) sqrt(1 - e^-2h) z.
+  """
+  (last, *_), (place, *_) = carry
+  x0, now, h, fresh = p.denoise(t, x), half_log_snr(p, t), _width(p, t, s), _fresh(p, t, s)
+  ahead = x0 + (x0 - last) / expand(2 * (now - place) / h, x)
+  kept = expand(p.sigma(s) / p.sigma(t) * jnp.exp(-h), x) * x
+  noise = expand(p.sigma(s) * jnp.sqrt(fresh), x) * p.noise(key, x, t, s)
+  return kept + expand(p.alpha(s) * fresh, x) * ahead + noise, carry.push(x0, now)
+
+
+dpmpp_2m_sde = Solver(_dpmpp_2m_sde, of=as_semilinear, init=lambda p, x: empty(x, 1), order=1, stochastic=True)
+
+
+def _dpmpp_3m(factor):
+  """The third order of the code that belongs to arXiv:2211.01095, and its correction.
+
+  With u = (lambda - lambda(t)) / h, the parabola through the last three x0 is x0 + d1 u + d2 u^2. The integral of u^2
+  needs `factor` 2 = 2!, which that code and those that follow it leave out: it then is of order 2.
+  """
+
+  def step(p, key, x, t, s, carry):
+    del key
+    (f1, f2), (p1, p2) = carry
+    x0, now, h = p.denoise(t, x), half_log_snr(p, t), _width(p, t, s)
+    r0, r1 = (expand(r / h, x) for r in (now - p1, p1 - p2))
+    near, far = (x0 - f1) / r0, (f1 - f2) / r1
+    d2 = (near - far) / (r0 + r1)
+    d1 = near + r0 * d2
+    phi = jnp.expm1(-h) / h + 1
+    bend = expand(phi, x) * d1 - expand(factor * (phi / h - 0.5), x) * d2
+    return _with_x0(p, x, t, s, x0) + expand(p.alpha(s), x) * bend, carry.push(x0, now)
+
+  return Solver(step, of=as_semilinear, init=lambda p, x: empty(x, 2), order=1 + factor)
+
+
+dpmpp_3m = _dpmpp_3m(factor=1)
+dpmpp_3m_corrected = _dpmpp_3m(factor=2)
+
+
+def _with_x0(p, x, t, s, x0):
+  """The flow from t to s if x0 did not change."""
+  return expand(p.sigma(s) / p.sigma(t), x) * x - expand(p.alpha(s) * jnp.expm1(-_width(p, t, s)), x) * x0
+
+
+def _with_eps(p, x, t, s, eps):
+  """The flow from t to s if eps did not change."""
+  return expand(p.alpha(s) / p.alpha(t), x) * x - expand(p.sigma(s) * jnp.expm1(_width(p, t, s)), x) * eps
+
+
+def _width(p, t, s):
+  """h, the width of a step in lambda."""
+  return half_log_snr(p, s) - half_log_snr(p, t)
 
 
 def _fresh(p, t, s):
-  """1 - r, without cancellation."""
-  return -jnp.expm1(2.0 * (half_log_snr(p, t) - half_log_snr(p, s)))
+  """The share of the noise at s that is fresh in q(x_s | x_t, x0): 1 - exp(-2 h), without cancellation."""
+  return -jnp.expm1(-2.0 * _width(p, t, s))
+
+
+def _time_between(p, t, s, share):
+  """The time at which lambda has gone `share` of its way from t to s, by bisection."""
+  value = half_log_snr(p, t) + share * _width(p, t, s)
+
+  def halve(_, bracket):
+    early, late = bracket  # lambda falls with time
+    middle = (early + late) / 2
+    over = half_log_snr(p, middle) > value
+    return jnp.where(over, middle, early), jnp.where(over, late, middle)
+
+  bracket = jnp.minimum(t, s), jnp.maximum(t, s)
+  early, late = jax.lax.fori_loop(0, jnp.finfo(t.dtype).nmant + 2, halve, bracket)
+  return (early + late) / 2

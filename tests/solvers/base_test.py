@@ -7,7 +7,7 @@ import pytest
 
 from gen_jax.errors import InputError
 from gen_jax.processes import gaussian
-from gen_jax.solvers import base, edm, grids, ode, sde, semilinear
+from gen_jax.solvers import adaptive, base, edm, grids, ode, sde, semilinear
 
 
 def test_ode_forwards_in_time():
@@ -52,6 +52,50 @@ def test_wrong_problem():
   ):
     with pytest.raises(InputError, match="choose another solver"):
       base.integrate(solver, problem, unused(), jnp.zeros(1), jnp.linspace(1.0, 0.0, 3))
+
+
+@pytest.mark.parametrize("ts", ([1.0, 0.5, 0.5, 0.0], [0.0, 0.6, 0.4, 1.0], [1.0, float("nan"), 0.0], [1.0]))
+def test_times_that_no_solver_can_step_through(ts):
+  with pytest.raises(InputError, match="times"):
+    base.integrate(ode.euler, base.ODE(lambda t, x: x), unused(), jnp.ones((1, 1)), jnp.array(ts))
+
+
+def test_trajectory():
+  """It has every state of `integrate`, the first and the last included."""
+  problem, x, ts = base.ODE(lambda t, x: -x), jnp.ones((2, 3)), jnp.array([0.0, 0.5, 0.7, 1.0])
+  states = base.trajectory(ode.euler, problem, unused(), x, ts)
+  np.testing.assert_allclose(states[:, 0, 0], [1.0, 0.5, 0.4, 0.28], rtol=1e-6)
+  assert states.shape == (4, 2, 3)
+  np.testing.assert_array_equal(states[-1], base.integrate(ode.euler, problem, unused(), x, ts))
+
+
+@pytest.mark.parametrize("make", (adaptive.tsit5, adaptive.dopri5))
+def test_adaptive(make):
+  """dx/dt = -2 x, forwards, backwards, with times per example, and its derivative."""
+  problem, x = base.ODE(lambda t, x: -2 * x), jnp.array([[1.0], [3.0]])
+  run = lambda x, ts: base.integrate(make(1e-6, 1e-6), problem, unused(), x, ts)
+  np.testing.assert_allclose(run(x, jnp.array([0.0, 1.0])), x * np.exp(-2.0), rtol=2e-5)
+  np.testing.assert_allclose(run(x, jnp.array([1.0, 0.6, 0.0])), x * np.exp(2.0), rtol=2e-5)
+  t, s = jnp.array([0.0, 0.5]), jnp.array([1.0, 0.7])
+  np.testing.assert_allclose(
+    make().step(problem, unused(), x, t, s, ())[0], x * np.exp(-2 * (s - t))[:, None], rtol=1e-4
+  )
+  slope = jax.grad(lambda x: jnp.sum(run(x, jnp.array([0.0, 1.0]))))(x)
+  np.testing.assert_allclose(slope, np.exp(-2.0), rtol=1e-4)
+
+
+def test_adaptive_runs_out_of_steps():
+  """Outside compiled code an error; inside it NaN, which `check_finite` turns into one."""
+  stiff, ts = base.ODE(lambda t, x: -2000.0 * x), jnp.array([0.0, 1.0])
+  run = lambda x: base.integrate(adaptive.tsit5(max_steps=8), stiff, unused(), x, ts)
+  with pytest.raises(InputError, match="max_steps"):
+    run(jnp.ones((2, 1)))
+  x = jax.jit(run)(jnp.ones((2, 1)))
+  with pytest.raises(InputError, match="max_steps"):
+    base.check_finite(x)
+  for wrong in (dict(rtol=0.0), dict(atol=-1.0), dict(max_steps=0)):
+    with pytest.raises(InputError, match="should be positive"):
+      adaptive.dopri5(**wrong)
 
 
 def test_one_trace_of_the_denoiser_for_any_number_of_steps():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gen_jax.errors import InputError
 from gen_jax.processes import gaussian
 from gen_jax.solvers import grids
 from gen_jax.solvers.base import half_log_snr
@@ -26,6 +27,38 @@ def test_log_snr_is_even(path):
   np.testing.assert_allclose(gaps, gaps.mean(), rtol=5e-3)
 
 
+def test_quadratic():
+  """c i^2, shifted so that it ends at t_min."""
+  path = PATHS["rectified"]
+  ts = grids.quadratic()(path, 10)
+  np.testing.assert_allclose(np.diff(np.sqrt(ts)), (0.001**0.5 - 0.999**0.5) / 10, rtol=1e-4)
+
+
+def test_cosine_is_even_on_its_own_path():
+  path = gaussian.cosine(offset=0.0, t_min=0.01, t_max=0.9)
+  np.testing.assert_allclose(grids.cosine()(path, 9), np.linspace(0.9, 0.01, 10), rtol=1e-4)
+
+
+def test_shifted():
+  """On rectified flow it is t -> m t / (1 + (m - 1) t) of even times; a shift of 1 changes nothing."""
+  path, unshift = PATHS["rectified"], lambda t: t / (3 - 2 * t)
+  even = np.linspace(unshift(0.999), unshift(0.001), 11)
+  np.testing.assert_allclose(grids.shifted(3.0)(path, 10), 3 * even / (1 + 2 * even), rtol=2e-4)
+  np.testing.assert_allclose(grids.shifted(1.0)(path, 10), grids.linear()(path, 10), rtol=2e-4)
+
+
+def test_given_times():
+  path = PATHS["rectified"]
+  np.testing.assert_allclose(grids.times((0.9, 0.5, 0.01))(path, 2), [0.9, 0.5, 0.01], rtol=1e-6)
+  for wrong, said in (((0.5, 0.5, 0.1), "repeats"), ((0.5, 0.1, 0.2), "out of order"), ((0.1, 0.5), "should fall")):
+    with pytest.raises(InputError, match=said):
+      grids.times(wrong)
+  with pytest.raises(InputError, match="outside the path's times"):
+    grids.times((1.0, 0.5))(path, 1)
+  with pytest.raises(InputError, match="set steps=2"):
+    grids.times((0.9, 0.5, 0.01))(path, 31)
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_time_at_inverts(path):
   path = PATHS[path]
@@ -36,5 +69,5 @@ def test_time_at_inverts(path):
 
 def test_grids_compile():
   path = PATHS["cosine"]
-  for grid in (grids.linear(), grids.rho(), grids.log_snr()):
+  for grid in (grids.rho(), grids.shifted(), grids.cosine(), grids.times(tuple(np.linspace(0.9, 0.1, 9)))):
     np.testing.assert_allclose(jax.jit(lambda grid=grid: grid(path, 8))(), grid(path, 8), rtol=1e-5)

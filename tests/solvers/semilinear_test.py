@@ -6,9 +6,24 @@ import numpy as np
 import pytest
 
 from gen_jax.processes import gaussian
-from gen_jax.solvers import base, edm, grids, ode, semilinear
+from gen_jax.solvers import adams, base, deis, edm, grids, ode, sde, semilinear
 
 PATHS = (gaussian.linear(), gaussian.cosine(), gaussian.rectified())
+SEMILINEAR = {
+  "ddim": semilinear.ddim(),
+  "dpm_2s": semilinear.dpm_2s,
+  "dpm_3s": semilinear.dpm_3s,
+  "dpmpp_2s": semilinear.dpmpp_2s,
+  "dpmpp_2m": semilinear.dpmpp_2m,
+  "dpmpp_3m": semilinear.dpmpp_3m,
+  "exponential_heun": semilinear.exponential_heun,
+  "edm.heun": edm.heun,
+  "deis": deis.deis(3),
+  "deis in t": deis.deis(3, "t"),
+  "pndm": deis.pndm,
+  "unipc": adams.unipc(3),
+  "sa_solver": adams.sa_solver(tau=0.0),
+}
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -41,15 +56,16 @@ def test_ddim_with_eta_one_is_ancestral(path):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_constant_denoiser_is_solved_exactly(path):
-  """With x0 known the flow is linear: a semilinear solver needs one step."""
+  """With x0 known the flow is linear: a semilinear solver needs no small steps."""
   with jax.enable_x64(True):  # Heun's one step from far away cancels large numbers
     x0, eps = jnp.array([[0.5, -1.0]]), jnp.array([[0.2, 1.5]])
     t, s = jnp.array(0.9), jnp.array(0.1)
     at = lambda u: path.alpha(u) * x0 + path.sigma(u) * eps
     problem = path.problem(lambda t, x: x0)
-    for solver in (semilinear.ddim(), semilinear.dpmpp_2m, edm.heun):
-      x = base.integrate(solver, problem, jax.random.key(0), at(t), jnp.stack([t, s]))
-      np.testing.assert_allclose(x, at(s), rtol=1e-9)
+    ts = jnp.array([0.9, 0.5, 0.1])  # two, so that multistep methods use what they remember
+    for name, solver in SEMILINEAR.items():
+      x = base.integrate(solver, problem, jax.random.key(0), at(t), ts)
+      np.testing.assert_allclose(x, at(s), rtol=1e-9, err_msg=name)
 
 
 def test_edm_heun_is_heun_in_sigma():
@@ -62,3 +78,59 @@ def test_edm_heun_is_heun_in_sigma():
   np.testing.assert_allclose(mine, run(ode.heun, path, x, ts), rtol=1e-3, atol=1e-3)
   late = gaussian.Gaussian(path.alpha, lambda t: t**3, 0.1, 5.0)
   np.testing.assert_allclose(mine, run(edm.heun, late, x, jnp.cbrt(ts)), rtol=1e-3, atol=1e-3)
+
+
+def test_a_first_step_of_every_multistep_method_is_ddim():
+  """They remember nothing yet: what they begin with must not be felt."""
+  path, x = gaussian.cosine(), jax.random.normal(jax.random.key(0), (16, 2))
+  problem, ts = path.problem(lambda t, x: jnp.tanh(x)), jnp.array([0.9, 0.6])
+  run = lambda solver: base.integrate(solver, problem, jax.random.key(1), x, ts)
+  for solver in (semilinear.dpmpp_2m, semilinear.dpmpp_3m_corrected, deis.deis(4), deis.ipndm(), adams.unipc(3)):
+    np.testing.assert_allclose(run(solver), run(semilinear.ddim()), rtol=1e-5, atol=1e-6)
+
+
+def test_unipc_of_two_values_predicts_as_dpmpp_2m():
+  """With B(h) = e^h - 1 and no correction yet, its second step is that of DPM-Solver++(2M) from the corrected state."""
+  path, x = gaussian.cosine(), jax.random.normal(jax.random.key(0), (16, 2))
+  p, (t, m, s) = path.problem(lambda t, x: jnp.tanh(x)), jnp.array([0.9, 0.6, 0.4])
+  unused, solver = jax.random.key(1), adams.unipc(2)
+  x_m, carry = solver.step(p, unused, x, t, m, solver.init(p, x))
+  x_s, carry_s = solver.step(p, unused, x_m, m, s, carry)
+  corrected, estimate = carry_s.x, p.denoise(m, x_m)
+  remembered = semilinear.dpmpp_2m.step(p, unused, x, t, m, semilinear.dpmpp_2m.init(p, x))[1]
+  same = p._replace(denoise=lambda t, x: estimate)  # the corrected state is not evaluated again
+  expected, _ = semilinear.dpmpp_2m.step(same, unused, corrected, m, s, remembered)
+  np.testing.assert_allclose(x_s, expected, rtol=1e-5, atol=1e-6)
+  assert float(jnp.max(jnp.abs(corrected - x_m))) > 1e-3
+
+
+def test_sa_solver_of_one_value_is_ancestral():
+  """tau = 1 with one value and no corrector draws from DDPM's posterior: arXiv:2309.05019, its relation to DDIM."""
+  problem, ts = gaussian.cosine().problem(lambda t, x: jnp.tanh(x)), jnp.linspace(0.9, 0.1, 9)
+  x = jax.random.normal(jax.random.key(0), (64, 2))
+  run = lambda solver: base.integrate(solver, problem, jax.random.key(1), x, ts)
+  np.testing.assert_allclose(run(adams.sa_solver(1, 0)), run(semilinear.ancestral), rtol=1e-4, atol=1e-5)
+
+
+def test_reverse_diffusion_is_that_of_the_discrete_chain():
+  """DDPM's chain, x_(i-1) = (2 - sqrt(1 - beta)) x_i + beta score + sqrt(beta) z: arXiv:2011.13456, appendix E."""
+  beta, abar = 0.01, 0.4
+  alpha = lambda t: jnp.where(t > 0.5, np.sqrt(abar), np.sqrt(abar / (1 - beta)))
+  sigma = lambda t: jnp.sqrt(1 - alpha(t) ** 2)
+  p = base.Semilinear(alpha, sigma, lambda t, x: jnp.tanh(x), lambda key, x, t, s: jnp.ones_like(x))
+  x, t, s = jnp.array([[0.3, -1.2]]), jnp.array(1.0), jnp.array(0.0)
+  score = (np.sqrt(abar) * np.tanh(x) - x) / (1 - abar)
+  expected = (2 - np.sqrt(1 - beta)) * x + beta * score + np.sqrt(beta)
+  np.testing.assert_allclose(sde.reverse_diffusion.step(p, None, x, t, s, ())[0], expected, rtol=1e-4)
+
+
+def test_churn_without_noise_is_heun_and_with_it_goes_up_first():
+  path, x = gaussian.edm(), 3.0 * jnp.ones((4, 2))
+  seen = []
+  p = path.problem(lambda t, x: (seen.append(float(t)), jnp.tanh(x))[1])
+  t, s = jnp.array(3.0), jnp.array(2.0)
+  still, _ = edm.churn(gamma=0.3, s_max=2.5).step(p, jax.random.key(0), x, t, s, ())
+  np.testing.assert_allclose(still, edm.heun.step(p, jax.random.key(0), x, t, s, ())[0], rtol=1e-5)
+  seen.clear()
+  edm.churn(gamma=0.3).step(p, jax.random.key(0), x, t, s, ())
+  np.testing.assert_allclose(seen, [3.9, 2.0], rtol=1e-5)

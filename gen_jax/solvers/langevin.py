@@ -1,0 +1,67 @@
+"""Langevin dynamics at noise levels that fall: NCSN's sampler, and the corrector of score-based models."""
+
+import jax
+import jax.numpy as jnp
+
+from gen_jax.ops.shapes import expand
+from gen_jax.resolve import build
+from gen_jax.solvers.base import Solver, as_semilinear
+
+
+def annealed(step_size: float = 0.2, rounds: int = 100) -> Solver:
+  """Annealed Langevin dynamics: arXiv:1907.05600, algorithm 1: `rounds` steps of Langevin dynamics at each level.
+
+  x <- x + a / 2 score + sqrt(a) z, where a = epsilon (sigma / sigma_L)^2 is `step_size` sigma^2. The level at which
+  `integrate` starts is skipped: x comes from there.
+
+  Args:
+    step_size: epsilon / sigma_L^2: 2e-5 / 0.01^2 as published.
+    rounds: T, the number of steps at each level.
+  """
+
+  def step(p, key, x, t, s, carry):
+    a = expand(step_size * p.sigma(s) ** 2, x)
+    x = expand(p.alpha(s) / p.alpha(t), x) * x
+    walk = lambda i, x: x + a / 2 * p.score(s, x) + jnp.sqrt(a) * _normal(jax.random.fold_in(key, i), x)
+    return jax.lax.fori_loop(0, rounds, walk, x), carry
+
+  return Solver(step, of=as_semilinear, order=1, evaluations=rounds, stochastic=True)
+
+
+def predictor_corrector(predictor: str = "sde.reverse_diffusion", snr: float = 0.16, rounds: int = 1) -> Solver:
+  """A step of `predictor`, then Langevin dynamics at the time it arrives at: arXiv:2011.13456, algorithms 2 to 5.
+
+  x <- x + e score + sqrt(2 e) z with e = 2 (snr |z| / |score|)^2. Norms are means over the batch, as in the paper's
+  code, of examples that are at one noise level; at several, they are taken of sigma times the score.
+
+  Args:
+    predictor: another solver of this room.
+    snr: r, the size of the step relative to the score.
+    rounds: M, the number of corrections.
+  """
+  predictor: Solver = build("solvers", predictor)
+
+  def step(p, key, x, t, s, carry):
+    key_predict, key_correct = jax.random.split(key)
+    x, carry = predictor.step(predictor.of(p), key_predict, x, t, s, carry)
+
+    def correct(i, x):
+      z = _normal(jax.random.fold_in(key_correct, i), x)
+      eps, sigma = p.eps(s, x), expand(p.sigma(s), x)
+      e = 2 * (snr * sigma * _length(z) / _length(eps)) ** 2
+      return x - e / sigma * eps + jnp.sqrt(2 * e) * z
+
+    return jax.lax.fori_loop(0, rounds, correct, x), carry
+
+  evaluations = predictor.evaluations + rounds
+  init = lambda p, x: predictor.init(predictor.of(p), x)
+  return Solver(step, of=as_semilinear, init=init, order=1, evaluations=evaluations, stochastic=True)
+
+
+def _length(x):
+  """Mean Euclidean norm of the examples."""
+  return jnp.mean(jnp.linalg.norm(x.reshape(len(x), -1), axis=-1))
+
+
+def _normal(key, x):
+  return jax.random.normal(key, x.shape, x.dtype)
