@@ -14,14 +14,14 @@ import ml_collections
 
 _STEPS = 1600
 VARIANTS = {
-  "conditional": dict(family=dict(conditions=("label",), label_dropout=0.1, guidance=2.0, steps=15)),
+  "conditional": dict(family=dict(conditions=("label",), cond_dropout=0.1, guidance=dict(weight=2.0), steps=15)),
   "smoke": dict(
     family=dict(
       net=dict(channels=8),
       steps=3,
       conditions=("label",),
-      label_dropout=0.5,
-      guidance=2.0,
+      cond_dropout=0.5,
+      guidance=dict(weight=2.0),
       optimizer=dict(warmup=0),
     ),
     train=dict(steps=4, batch_size=16, num_samples=20),

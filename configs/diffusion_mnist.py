@@ -18,8 +18,8 @@ VARIANTS = {
   "conditional": dict(
     family=dict(
       conditions=("label",),
-      label_dropout=0.1,
-      guidance=2.0,
+      cond_dropout=0.1,
+      guidance=dict(weight=2.0),
       solver="semilinear.dpmpp_2m",
       grid="grids.log_snr",
       steps=15,

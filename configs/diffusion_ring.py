@@ -32,7 +32,7 @@ VARIANTS = {
     ),
   ),
   "smoke": dict(
-    family=dict(net=dict(width=16, depth=1), steps=3),
+    family=dict(net=dict(width=16, depth=1), steps=32),  # enough for samples that follow `log_prob`
     train=dict(steps=4, batch_size=16, num_samples=16),
     evaluate=dict(num=64),
   ),

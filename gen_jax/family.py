@@ -9,7 +9,8 @@ from typing import Protocol, runtime_checkable
 import flax
 import jax
 
-from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree, Spec
+from gen_jax.errors import InputError, near
+from gen_jax.types import Array, Batch, Cond, Entry, Key, Metrics, PyTree, Spec
 
 
 @flax.struct.dataclass
@@ -71,10 +72,13 @@ class HasLogProb(Protocol):
 
 @runtime_checkable
 class HasBound(Protocol):
-  """Lower bounds on likelihoods. `bound` names the default one, such as "ELBO"."""
+  """Lower bounds on likelihoods."""
+
+  def bound(self, num: int = 1) -> str:
+    """The name of what `log_prob_bound` gives for `num` draws, such as "ELBO" or "IWAE-5000"."""
 
   def log_prob_bound(self, key: Key, params: PyTree, x: Array, cond: Cond = None, num: int = 1) -> Array:
-    """A lower bound on log p(x), [B] nats, from `num` importance samples: tighter as `num` grows."""
+    """A lower bound on log p(x), [B] nats, from `num` draws an example: tighter or less noisy as `num` grows."""
 
 
 @runtime_checkable
@@ -99,3 +103,15 @@ class HasLatents(Protocol):
 def count(params: PyTree) -> int:
   """Number of scalars in a tree."""
   return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def told(spec: Spec, conditions: tuple[str, ...]) -> tuple[Entry, ...]:
+  """What the network of a family with these `conditions` is told.
+
+  Raises:
+    InputError: the data have no such entry.
+  """
+  for name in conditions:
+    if name not in spec.entries:
+      raise InputError(f"conditions: these data have no {name!r}: {near(name, spec.entries)}")
+  return tuple(spec.entries[name] for name in conditions)

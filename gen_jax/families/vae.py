@@ -62,7 +62,6 @@ class VAE:
 
   conditions: ClassVar[tuple[str, ...]] = ()
   evaluations: ClassVar[int] = 1
-  bound: ClassVar[str] = "ELBO"
 
   def __post_init__(self):
     self.likelihood.check(self.spec)
@@ -116,6 +115,10 @@ class VAE:
     out = self._observe(params, z)
     x = self.likelihood.mean(out) if self.draw == "mean" else self.likelihood.sample(key, out, self.spec.levels)
     return jnp.clip(x, -1.0, 1.0) if self.spec.kind == "image" else x
+
+  def bound(self, num: int = 1) -> str:
+    """Which bound `log_prob_bound` is."""
+    return f"IWAE-{num}" if num > 1 else "ELBO"
 
   def log_prob_bound(self, key: Key, params: PyTree, x: Array, cond: Cond = None, num: int = 1) -> Array:
     """A lower bound on log p(x), [B] nats: the ELBO for num = 1, IWAE-k for num = k > 1.

@@ -1,12 +1,15 @@
 """Dot-product attention, in the formulation that is fastest on the backend at hand."""
 
+from typing import NamedTuple
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gen_jax.types import Array
 
 
-def attend(q: Array, k: Array, v: Array) -> Array:
+def attend(q: Array, k: Array, v: Array, seen: Array | None = None) -> Array:
   """softmax(q k^T / sqrt(D)) v for every head (1706.03762, eq. 1).
 
   Written out on CPU, where that is the faster way to train; the fused kernel elsewhere.
@@ -15,12 +18,51 @@ def attend(q: Array, k: Array, v: Array) -> Array:
     q: [B, T, heads, D].
     k: [B, S, heads, D].
     v: [B, S, heads, D].
+    seen: bool [B, S], the keys that there are; all of them by default. Every example needs one.
 
   Returns:
     [B, T, heads, D], of the dtype of `q`.
   """
+  mask = None if seen is None else seen[:, None, None]
   if jax.default_backend() != "cpu":
-    return jax.nn.dot_product_attention(q, k, v)
-  scores = jnp.einsum("bthd,bshd->bhts", q * q.shape[-1] ** -0.5, k)
-  weights = jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(q.dtype)
-  return jnp.einsum("bhts,bshd->bthd", weights, v)
+    return jax.nn.dot_product_attention(q, k, v, mask=mask)
+  q, k, v = (a.swapaxes(1, 2) for a in (q * q.shape[-1] ** -0.5, k, v))
+  scores = jnp.einsum("bhtd,bhsd->bhts", q, k).astype(jnp.float32)
+  scores = scores if mask is None else jnp.where(mask, scores, -jnp.inf)
+  weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+  # divided after the product, where there are D numbers to a query and not S
+  out = jnp.einsum("bhts,bhsd->bhtd", weights.astype(v.dtype), v) / weights.sum(axis=-1, keepdims=True)
+  return out.astype(v.dtype).swapaxes(1, 2)
+
+
+class Tokens(NamedTuple):
+  """Sequences of different lengths.
+
+  Attributes:
+    value: [B, S, D].
+    seen: bool [B, S], false where a sequence is over; the first token is always there.
+  """
+
+  value: Array
+  seen: Array
+
+
+class CrossAttention(nn.Module):
+  """Attention from every position of x to tokens, starting at zero.
+
+  Attributes:
+    heads: number of heads; divides the width of x.
+    dtype: compute dtype.
+  """
+
+  heads: int
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: Array, tokens: Tokens) -> Array:
+    """x [B, T, C] -> what is added to it, [B, T, C]."""
+    split = lambda h, parts: h.reshape(*h.shape[:2], parts, self.heads, -1)
+    q = split(nn.Dense(x.shape[-1], dtype=self.dtype)(x), 1)
+    kv = split(nn.Dense(2 * x.shape[-1], dtype=self.dtype)(tokens.value), 2)
+    h = attend(q[:, :, 0], kv[:, :, 0], kv[:, :, 1], tokens.seen).reshape(x.shape)
+    return nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=nn.initializers.zeros_init())(h)

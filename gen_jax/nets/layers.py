@@ -43,7 +43,8 @@ class GroupNorm(nn.Module):
   """Group normalisation (1803.08494, eq. 1-2): x is standardised over space and a group of channels.
 
   The statistics are float32. Each channel is summed over space first, which runs along the layout of the array, and
-  only then over its group. The rest is one gain and one shift per channel: x is read once more and written once.
+  only then over its group, by a small matrix product: gathered by index, the groups would end up in the loop over
+  pixels, which no longer vectorises. The rest is one gain and one shift per channel: x is read and written once more.
 
   Attributes:
     groups: most groups there may be; there are as many as divide the channels.
@@ -65,9 +66,9 @@ class GroupNorm(nn.Module):
     groups = max(g for g in range(1, min(self.groups, channels) + 1) if channels % g == 0)
     space = tuple(range(1, x.ndim - 1))
 
-    def grouped(moment):  # [B, C] -> its mean over each group, [B, C]
-      mean = moment.reshape(-1, groups, channels // groups).mean(-1)
-      return jnp.repeat(mean, channels // groups, axis=-1)
+    group = jnp.arange(channels) // (channels // groups)
+    same = (group[:, None] == group) * (groups / channels)
+    grouped = lambda moment: jnp.matmul(moment, same, precision="highest")  # [B, C] -> its mean over each group
 
     x32 = x.astype(jnp.float32)
     mean = grouped(x32.mean(space))
@@ -86,6 +87,11 @@ def upsample(x: Array, height: int, width: int) -> Array:
   """Nearest-neighbour upsampling by 2, [B, H, W, C] -> [B, height, width, C]; an odd size loses the last line."""
   x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
   return x[:, :height, :width]
+
+
+def downsample(x: Array) -> Array:
+  """The mean of every square of 2x2, [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C]."""
+  return nn.avg_pool(x, (2, 2), (2, 2), "SAME", count_include_pad=False)
 
 
 def fold(x: Array, side: int) -> Array:
@@ -118,36 +124,3 @@ def fourier(time: Array, features: int, *, low: float = 1 / 32, high: float = 4.
   angles = 2 * jnp.pi * jnp.geomspace(low, high, half) * time.astype(jnp.float32)[:, None]
   waves = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
   return jnp.pad(waves, ((0, 0), (0, features % 2)))
-
-
-class Condition(nn.Module):
-  """What a denoising network is told beside its input: a vector of the time and, where there are classes, the label.
-
-  Attributes:
-    features: size of the result.
-    waves: size of the Fourier embedding of the time.
-    classes: number of classes; index `classes` is the null label that stands for "any". 0 for no labels.
-    dtype: compute dtype.
-  """
-
-  features: int
-  waves: int
-  classes: int = 0
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(self, time: Array, label: Array | None = None) -> Array:
-    """time [B], label int32 [B] (None: the null label) -> [B, features].
-
-    Raises:
-      ValueError: labels for a network without classes.
-    """
-    h = fourier(time, self.waves).astype(self.dtype)
-    h = nn.Dense(self.features, dtype=self.dtype)(h)
-    h = nn.Dense(self.features, dtype=self.dtype)(nn.silu(h))
-    if self.classes:
-      label = jnp.full(time.shape, self.classes) if label is None else label
-      h = h + nn.Embed(self.classes + 1, self.features, dtype=self.dtype)(label)
-    elif label is not None:
-      raise ValueError("a label was given to a network with classes=0")
-    return nn.silu(h)

@@ -5,8 +5,9 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from gen_jax.nets.layers import Condition
-from gen_jax.types import Array
+from gen_jax.errors import InputError
+from gen_jax.nets.condition import Condition
+from gen_jax.types import Array, Cond, Entry
 
 
 class MLP(nn.Module):
@@ -36,30 +37,39 @@ class MLP(nn.Module):
 
 
 class TimeMLP(nn.Module):
-  """A denoising network for vectors: residual blocks, each told the time and the label.
+  """A denoising network for vectors: residual blocks, each told the time and the labels.
 
   Attributes:
     width: size of the residual stream.
     depth: number of blocks.
     dropout: rate inside the blocks, when training.
-    classes: number of classes; index `classes` is the null label. 0 for an unconditional network.
+    conditions: what it is told beside the time: labels.
     dtype: compute dtype; parameters and outputs are float32.
   """
 
   width: int = 128
   depth: int = 3
   dropout: float = 0.0
-  classes: int = 0
+  conditions: tuple[Entry, ...] = ()
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, x: Array, time: Array, label: Array | None = None, *, train: bool = False) -> Array:
-    """x [B, D], time [B] any reals of order one, label int32 [B] -> [B, D]."""
+  def __call__(
+    self, x: Array, time: Array, cond: Cond = None, hidden: Array | None = None, *, train: bool = False
+  ) -> Array:
+    """x [B, D], time [B] any reals of order one, cond and hidden as in `Condition` -> [B, D].
+
+    Raises:
+      InputError: a condition that is no label.
+    """
+    for entry in self.conditions:
+      if entry.kind != "label":
+        raise InputError(f"mlp.TimeMLP takes labels, not {entry.kind} such as {entry.name!r}: choose another net")
     dense = lambda features, **kwargs: nn.Dense(features, dtype=self.dtype, **kwargs)
-    cond = Condition(self.width, 32, self.classes, self.dtype)(time, label)
+    told = Condition(self.width, 32, self.conditions, dtype=self.dtype)(x, time, cond, hidden).vector
     h = dense(self.width)(x)
     for _ in range(self.depth):
-      scale, shift = jnp.split(dense(2 * self.width)(cond), 2, axis=-1)
+      scale, shift = jnp.split(dense(2 * self.width)(told), 2, axis=-1)
       g = nn.silu(nn.LayerNorm(dtype=self.dtype)(h) * (1 + scale) + shift)
       g = nn.Dropout(self.dropout)(nn.silu(dense(self.width)(g)), deterministic=not train)
       h = h + dense(self.width, kernel_init=nn.initializers.zeros_init())(g)

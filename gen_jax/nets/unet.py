@@ -1,17 +1,24 @@
-"""A U-Net for denoising images, after DDPM (2006.11239, appendix B) and ADM (2105.05233, section 3)."""
+"""A U-Net for denoising images, with the choices of DDPM, ADM and NCSN++."""
+
+from collections.abc import Callable
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from gen_jax.nets.attention import attend
-from gen_jax.nets.layers import Condition, Conv, GroupNorm, fold, unfold, upsample
-from gen_jax.types import Array
+from gen_jax.nets.attention import CrossAttention, Tokens, attend
+from gen_jax.nets.condition import Condition
+from gen_jax.nets.layers import Conv, GroupNorm, downsample, fold, unfold, upsample
+from gen_jax.types import Array, Cond, Entry
 
 
 class UNet(nn.Module):
   """Residual blocks at ever coarser resolutions and back, with skip connections between equal ones.
 
-  Works on any image size; an odd one is rounded up on the way down and cropped on the way back.
+  The defaults are DDPM's (2006.11239, appendix B), told the time by scale and shift as in ADM. ADM (2105.05233, section
+  3): resample="block", head_channels=64, more levels with attention. NCSN++ (2011.13456, appendix H): resample="block",
+  rescale=True, progressive=True. Works on any image size; an odd one is rounded up on the way down and cropped on the
+  way back.
 
   Attributes:
     out: output channels; None for as many as the input has.
@@ -20,9 +27,15 @@ class UNet(nn.Module):
     blocks: residual blocks per level on the way down; one more on the way up.
     attention: the levels (0 is the finest) whose blocks are followed by self-attention; the middle always has one.
     heads: attention heads.
+    head_channels: channels of a head, which then decide how many there are; None for `heads` of them everywhere.
+    resample: what goes from level to level: "conv", a convolution; "block", a residual block.
+    rescale: divide each sum of a residual branch by sqrt(2), which keeps its variance.
+    progressive: add the input, shrunk by convolutions, at each level.
     patch: side of the squares of pixels that the network takes and gives as one; at 2 it costs a quarter.
     dropout: rate inside the residual blocks, when training.
-    classes: number of classes; index `classes` is the null label. 0 for an unconditional network.
+    remat: recompute the inside of blocks on the way back rather than keep it: less memory for a third more time.
+    conditions: what it is told beside the time.
+    text_depth: blocks of the transformer that reads text, where there is some.
     dtype: compute dtype; parameters and outputs are float32.
   """
 
@@ -32,89 +45,146 @@ class UNet(nn.Module):
   blocks: int = 2
   attention: tuple[int, ...] = (1,)
   heads: int = 4
+  head_channels: int | None = None
+  resample: Literal["conv", "block"] = "conv"
+  rescale: bool = False
+  progressive: bool = False
   patch: int = 1
   dropout: float = 0.0
-  classes: int = 0
+  remat: bool = False
+  conditions: tuple[Entry, ...] = ()
+  text_depth: int = 2
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, x: Array, time: Array, label: Array | None = None, *, train: bool = False) -> Array:
-    """x [B, H, W, C], time [B] any reals of order one, label int32 [B] -> [B, H, W, out]."""
+  def __call__(
+    self, x: Array, time: Array, cond: Cond = None, hidden: Array | None = None, *, train: bool = False
+  ) -> Array:
+    """x [B, H, W, C], time [B] any reals of order one, cond and hidden as in `Condition` -> [B, H, W, out]."""
     out = (self.out or x.shape[-1]) * self.patch**2
     widths = [self.channels * m for m in self.multipliers]
-    cond = Condition(4 * self.channels, self.channels, self.classes, self.dtype)(time, label)
+    condition = Condition(4 * self.channels, self.channels, self.conditions, self.text_depth, self.dtype)
+    told = condition(x, time, cond, hidden)
+    residual, attention = self._parts(told.vector, told.tokens, train)
 
     def block(h, level):
-      h = Residual(widths[level], self.dropout, self.dtype)(h, cond, train=train)
-      return Attention(self.heads, self.dtype)(h) if level in self.attention else h
+      h = residual(widths[level])(h)
+      return attention(h) if level in self.attention else h
 
-    h = Conv(self.channels, dtype=self.dtype)(fold(x, self.patch))
+    pyramid = x = fold(told.x, self.patch)
+    h = Conv(self.channels, dtype=self.dtype)(x)
     skips = [h]
     for level in range(len(widths)):
       if level > 0:
-        h = Conv(widths[level - 1], stride=2, dtype=self.dtype)(h)
+        size = tuple(-(-n // 2) for n in h.shape[1:3])
+        h = self._resample(h, widths[level - 1], size, residual)
+        if self.progressive:
+          pyramid = Conv(h.shape[-1], stride=2, dtype=self.dtype)(pyramid)
+          h = pyramid = _add(h, pyramid, self.rescale)
         skips.append(h)
       for _ in range(self.blocks):
         h = block(h, level)
         skips.append(h)
 
-    h = Residual(widths[-1], self.dropout, self.dtype)(h, cond, train=train)
-    h = Attention(self.heads, self.dtype)(h)
-    h = Residual(widths[-1], self.dropout, self.dtype)(h, cond, train=train)
+    h = residual(widths[-1])(h)
+    h = attention(h)
+    h = residual(widths[-1])(h)
 
     for level in reversed(range(len(widths))):
       for _ in range(self.blocks + 1):
         h = block(jnp.concatenate([h, skips.pop()], axis=-1), level)
       if level > 0:
-        height, width = skips[-1].shape[1:3]
-        h = Conv(h.shape[-1], dtype=self.dtype)(upsample(h, height, width))
+        h = self._resample(h, h.shape[-1], skips[-1].shape[1:3], residual)
 
     h = nn.silu(GroupNorm(dtype=self.dtype)(h))
     return unfold(Conv(out, zero=True, dtype=self.dtype)(h), self.patch).astype(jnp.float32)
 
+  def _parts(self, vector: Array, tokens: Tokens | None, train: bool) -> tuple[Callable, Callable]:
+    """(features, size -> a residual block, an attention block), as functions of the image alone."""
+    wrap = (lambda kind, static: nn.remat(kind, static_argnums=static)) if self.remat else (lambda kind, static: kind)
+
+    def residual(features, size=None):
+      block = wrap(Residual, (3,))(features, self.dropout, size, self.rescale, self.dtype)
+      return lambda h: block(h, vector, train)
+
+    def attention(h):
+      heads = h.shape[-1] // self.head_channels if self.head_channels else self.heads
+      return wrap(Attention, ())(heads, self.rescale, self.dtype)(h, tokens)
+
+    return residual, attention
+
+  def _resample(self, h: Array, features: int, size: tuple[int, int], residual: Callable) -> Array:
+    """[B, H, W, C] -> [B, *size, features], to half or twice the size."""
+    if self.resample == "block":
+      return residual(features, size)(h)
+    if size < h.shape[1:3]:
+      return Conv(features, stride=2, dtype=self.dtype)(h)
+    return Conv(features, dtype=self.dtype)(upsample(h, *size))
+
 
 class Residual(nn.Module):
-  """x + conv(silu(norm(conv(silu(norm(x)))))), the second norm scaled and shifted by `cond`.
+  """x + conv(silu(norm(conv(silu(norm(x)))))), the second norm scaled and shifted by the condition's vector.
 
   Attributes:
     features: output channels.
     dropout: rate before the second convolution.
+    size: height and width of the output, half or twice those of the input; None for the same.
+    rescale: divide the sum by sqrt(2).
     dtype: compute dtype.
   """
 
   features: int
   dropout: float = 0.0
+  size: tuple[int, int] | None = None
+  rescale: bool = False
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, x: Array, cond: Array, *, train: bool = False) -> Array:
-    """x [B, H, W, C], cond [B, E] -> [B, H, W, features]."""
-    h = Conv(self.features, dtype=self.dtype)(nn.silu(GroupNorm(dtype=self.dtype)(x)))
-    scale, shift = jnp.split(nn.Dense(2 * self.features, dtype=self.dtype)(cond), 2, axis=-1)
+  def __call__(self, x: Array, vector: Array, train: bool = False) -> Array:
+    """x [B, H, W, C], vector [B, E] -> [B, H, W, features], or of the other size."""
+    h = nn.silu(GroupNorm(dtype=self.dtype)(x))
+    if self.size is not None:
+      resize = downsample if self.size < x.shape[1:3] else lambda h: upsample(h, *self.size)
+      x, h = resize(x), resize(h)
+    h = Conv(self.features, dtype=self.dtype)(h)
+    scale, shift = jnp.split(nn.Dense(2 * self.features, dtype=self.dtype)(vector), 2, axis=-1)
     h = nn.silu(GroupNorm(dtype=self.dtype)(h, scale, shift))
     h = nn.Dropout(self.dropout)(h, deterministic=not train)
     h = Conv(self.features, zero=True, dtype=self.dtype)(h)
     if x.shape[-1] != self.features:
       x = Conv(self.features, kernel=1, dtype=self.dtype)(x)
-    return x + h
+    return _add(x, h, self.rescale)
 
 
 class Attention(nn.Module):
-  """x + self-attention between all positions of norm(x), starting at the identity.
+  """x + self-attention between all positions of norm(x), then to `tokens` if there are any; it starts at the identity.
 
   Attributes:
     heads: number of heads; divides the channels.
+    rescale: divide each sum by sqrt(2).
     dtype: compute dtype.
   """
 
   heads: int
+  rescale: bool = False
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, x: Array) -> Array:
+  def __call__(self, x: Array, tokens: Tokens | None = None) -> Array:
     """[B, H, W, C] -> the same shape."""
     batch, height, width, channels = x.shape
     h = GroupNorm(dtype=self.dtype)(x).reshape(batch, height * width, channels)
-    h = nn.Dense(3 * channels, dtype=self.dtype)(h).reshape(batch, height * width, 3, self.heads, -1)
-    h = attend(h[:, :, 0], h[:, :, 1], h[:, :, 2]).reshape(x.shape)
-    return x + nn.Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.zeros_init())(h)
+    q, k, v = (nn.Dense(channels, dtype=self.dtype)(h).reshape(batch, height * width, self.heads, -1) for _ in range(3))
+    h = attend(q, k, v).reshape(x.shape)
+    h = nn.Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.zeros_init())(h)
+    x = _add(x, h, self.rescale)
+    if tokens is None:
+      return x
+    h = GroupNorm(dtype=self.dtype)(x).reshape(batch, height * width, channels)
+    h = CrossAttention(self.heads, self.dtype)(h, tokens).reshape(x.shape)
+    return _add(x, h, self.rescale)
+
+
+def _add(x: Array, h: Array, rescale: bool) -> Array:
+  """x + h, or (x + h) / sqrt(2)."""
+  return (x + h) * 0.5**0.5 if rescale else x + h

@@ -4,6 +4,7 @@ Both functions are written so that float32 keeps their relative precision at bot
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import jax
@@ -33,7 +34,11 @@ class Gaussian:
   def perturb(self, key: Key, x: Array, t: Array) -> tuple[Array, Array]:
     """(xt, eps), both of the shape of `x` [B, ...], at times t, [B] or a scalar."""
     eps = jax.random.normal(key, x.shape, x.dtype)
-    return expand(self.alpha(t), x) * x + expand(self.sigma(t), x) * eps, eps
+    return self.mix(x, eps, t), eps
+
+  def mix(self, x: Array, eps: Array, t: Array) -> Array:
+    """xt = alpha(t) x + sigma(t) eps, of the shape of `x` [B, ...], at times t, [B] or a scalar."""
+    return expand(self.alpha(t), x) * x + expand(self.sigma(t), x) * eps
 
   def prior(self, key: Key, shape: tuple[int, ...]) -> Array:
     """Where sampling starts: noise of the scale sigma(t_max)."""
@@ -85,6 +90,94 @@ def cosine(offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.995) -> 
     t_min=t_min,
     t_max=t_max,
   )
+
+
+def sigmoid(
+  start: float = -3.0, end: float = 3.0, tau: float = 1.0, t_min: float = 1e-3, t_max: float = 0.999
+) -> Gaussian:
+  """Variance preserving, alpha^2 a logistic function s of t that falls from 1 to 0: arXiv:2212.11972, section 2.1.
+
+  alpha^2 = (s(v1) - s(u)) / (s(v1) - s(v0)) with u = v0 + t (v1 - v0), v0 = start / tau, v1 = end / tau; differences as
+  s(b) - s(a) = sinh((b - a) / 2) / (2 cosh(a / 2) cosh(b / 2)), which keeps their digits.
+
+  Args:
+    start: where on the logistic function the path starts.
+    end: where it ends.
+    tau: temperature: the smaller, the steeper the middle.
+    t_min: where sampling stops.
+    t_max: where sampling starts; at t = 1 nothing is left of the data.
+  """
+  v0, v1 = start / tau, end / tau
+  width = v1 - v0
+  whole = lambda t: math.sinh(width / 2) * jnp.cosh((v0 + width * t) / 2)
+  return Gaussian(
+    alpha=lambda t: jnp.sqrt(jnp.sinh(width * (1 - t) / 2) * math.cosh(v0 / 2) / whole(t)),
+    sigma=lambda t: jnp.sqrt(jnp.sinh(width * t / 2) * math.cosh(v1 / 2) / whole(t)),
+    t_min=t_min,
+    t_max=t_max,
+  )
+
+
+def laplace(mean: float = 0.0, scale: float = 0.5, t_min: float = 1e-5, t_max: float = 1 - 1e-5) -> Gaussian:
+  """Variance preserving; uniform t make log(alpha^2 / sigma^2) Laplace-distributed: arXiv:2407.03297, table 1.
+
+  log(alpha^2 / sigma^2) = mean - scale sgn(1/2 - t) log(1 - 2 |t - 1/2|), so that most times lie near `mean`. Little
+  noise and pure noise are reached only as t nears 0 and 1, and the path ends closer to them than others do.
+
+  Args:
+    mean: centre of the distribution.
+    scale: its scale.
+    t_min: where sampling stops.
+    t_max: where sampling starts.
+  """
+
+  def log_snr(t):
+    return mean + scale * jnp.where(t < 0.5, -jnp.log(2 * t), jnp.log(2 * (1 - t)))
+
+  return Gaussian(
+    alpha=lambda t: jnp.exp(jax.nn.log_sigmoid(log_snr(t)) / 2),
+    sigma=lambda t: jnp.exp(jax.nn.log_sigmoid(-log_snr(t)) / 2),
+    t_min=t_min,
+    t_max=t_max,
+  )
+
+
+def trigonometric(t_min: float = 1e-3, t_max: float = 1.56) -> Gaussian:
+  """Variance preserving, alpha = cos t, sigma = sin t: arXiv:2410.11081, section 3.1 (TrigFlow).
+
+  With `prediction.edm` and data scaled to unit variance it is EDM; with velocities it is flow matching.
+
+  Args:
+    t_min: where sampling stops.
+    t_max: where sampling starts; at pi / 2 nothing is left of the data.
+  """
+  return Gaussian(alpha=jnp.cos, sigma=jnp.sin, t_min=t_min, t_max=t_max)
+
+
+def sub_vp(beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1e-3) -> Gaussian:
+  """The data of `linear` with less noise, sigma = 1 - alpha^2: arXiv:2011.13456, eq. 29 (sub-VP) with eq. 33's rate.
+
+  Args:
+    beta_min: rate at t = 0.
+    beta_max: rate at t = 1.
+    t_min: where sampling stops.
+  """
+  log_alpha = lambda t: -(t**2) * (beta_max - beta_min) / 4 - t * beta_min / 2
+  return Gaussian(
+    alpha=lambda t: jnp.exp(log_alpha(t)), sigma=lambda t: -jnp.expm1(2 * log_alpha(t)), t_min=t_min, t_max=1.0
+  )
+
+
+def ve(sigma_min: float = 0.01, sigma_max: float = 50.0, t_min: float = 1e-5) -> Gaussian:
+  """Variance exploding, alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t: arXiv:2011.13456, appendix C.
+
+  Args:
+    sigma_min: noise at t = 0, where its samples count as clean.
+    sigma_max: noise at t = 1; as large as the largest distance between two data (arXiv:2006.09011, technique 1).
+    t_min: where sampling stops.
+  """
+  rate = math.log(sigma_max / sigma_min)
+  return Gaussian(alpha=jnp.ones_like, sigma=lambda t: sigma_min * jnp.exp(rate * t), t_min=t_min, t_max=1.0)
 
 
 def edm(sigma_min: float = 0.002, sigma_max: float = 80.0) -> Gaussian:

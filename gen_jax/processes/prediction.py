@@ -12,6 +12,7 @@ a quarter of log(sigma / alpha), on any path: networks know neither schedules no
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from gen_jax.ops.shapes import expand
@@ -63,6 +64,25 @@ def v() -> Prediction:
   The root is 1 on variance-preserving paths, for which v was made; with it v means the same on all others.
   """
   return _prediction(lambda a, s: (a / (a**2 + s**2), -s / jnp.sqrt(a**2 + s**2)))
+
+
+def score() -> Prediction:
+  """The network predicts the score of the noisy data, (alpha x0 - xt) / sigma^2: arXiv:2011.13456, eq. 7."""
+  return _prediction(lambda a, s: (1 / a, s**2 / a))
+
+
+def velocity() -> Prediction:
+  """The network predicts dx_t / dt = alpha' x0 + sigma' eps, as flow matching does: arXiv:2303.08797, section 2.2.
+
+  On the rectified path it is eps - x0 (arXiv:2210.02747, eq. 23, with time running from data to noise).
+  """
+
+  def prediction(path, t):
+    (a, da), (s, ds) = (jax.jvp(f, (t,), (jnp.ones_like(t),)) for f in (path.alpha, path.sigma))
+    gain = s / (da * s - a * ds)
+    return Preconditioning(-ds / s * gain, gain, 1 / jnp.sqrt(a**2 + s**2), -half_log_snr(path, t) / 4)
+
+  return prediction
 
 
 def edm(sigma_data: float = 0.5) -> Prediction:

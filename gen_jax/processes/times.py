@@ -1,33 +1,52 @@
 """How training times are drawn.
 
-A density of times is a function (key, path, num) -> [num] times in [path.t_min, path.t_max].
+A `Times` draws times in [path.t_min, path.t_max]. One that learns from the losses keeps what it has learned in a
+`memory`, which a family carries from step to step; for all others it is ().
 """
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.solvers.grids import time_at
-from gen_jax.types import Array, Key
+from gen_jax.types import Array, Key, PyTree
 
-Times = Callable[[Key, Gaussian, int], Array]
+
+def _nothing() -> PyTree:
+  return ()
+
+
+def _forget(memory: PyTree, path: Gaussian, t: Array, loss: Array) -> PyTree:
+  del path, t, loss
+  return memory
+
+
+class Times(NamedTuple):
+  """A density of training times.
+
+  Attributes:
+    draw: (key, path, num, memory) -> (times [num], weights [num]); the weights make an average over these times one
+      over the density that the method stands for, and are 1 unless it learns.
+    start: () -> the memory before the first step.
+    learn: (memory, path, t [num], loss [num]) -> the memory after a step whose losses at `t` were these.
+  """
+
+  draw: Callable[[Key, Any, int, PyTree], tuple[Array, Array]]
+  start: Callable[[], PyTree] = _nothing
+  learn: Callable[[PyTree, Any, Array, Array], PyTree] = _forget
 
 
 def uniform() -> Times:
   """Independent and uniform in t."""
-  return lambda key, path, num: jax.random.uniform(key, (num,), minval=path.t_min, maxval=path.t_max)
+  return _fixed(lambda key, path, num: _at(path, jax.random.uniform(key, (num,))))
 
 
 def low_discrepancy() -> Times:
   """Each uniform in t, together evenly spread over the batch, for less noisy losses: arXiv:2107.00630, appendix I.1."""
-
-  def times(key, path, num):
-    u = (jax.random.uniform(key) + jnp.arange(num) / num) % 1.0
-    return path.t_min + u * (path.t_max - path.t_min)
-
-  return times
+  return _fixed(lambda key, path, num: _at(path, _spread(key, num)))
 
 
 def lognormal(mean: float = -1.2, std: float = 1.2) -> Times:
@@ -37,4 +56,87 @@ def lognormal(mean: float = -1.2, std: float = 1.2) -> Times:
     mean: of log(sigma / alpha).
     std: of log(sigma / alpha).
   """
-  return lambda key, path, num: time_at(path, -(mean + std * jax.random.normal(key, (num,))))
+  return _fixed(lambda key, path, num: time_at(path, -(mean + std * jax.random.normal(key, (num,)))))
+
+
+def logit_normal(mean: float = 0.0, std: float = 1.0) -> Times:
+  """logit(t) ~ N(mean, std^2), t as a share of the path's times: arXiv:2403.03206, section 3.1.
+
+  Middle times count most, where on the rectified path the velocity is hardest to tell.
+
+  Args:
+    mean: of the logit; above 0 for more noise.
+    std: of the logit.
+  """
+  return _fixed(lambda key, path, num: _at(path, jax.nn.sigmoid(mean + std * jax.random.normal(key, (num,)))))
+
+
+def levels(num: int = 1000) -> Times:
+  """One of `num` times, evenly spaced and equally likely: the steps of a chain. One alone is t_min.
+
+  Args:
+    num: how many: 1,000 in arXiv:2006.11239; 10 in arXiv:1907.05600, geometrically spaced as on `gaussian.ve`.
+  """
+
+  def times(key, path, size):
+    index = jax.random.randint(key, (size,), 0, num)
+    return _at(path, index / max(num - 1, 1))
+
+  return _fixed(times)
+
+
+def importance(bins: int = 64, decay: float = 0.9, floor: float = 0.01) -> Times:
+  """Where losses are large: density proportional to sqrt(E[loss^2]) in t, arXiv:2102.09672, section 3.3.
+
+  Weights undo the density, so that the mean loss is that of uniform times with less noise. The second moment of the
+  losses of each part of the path is a running average; until every part has been seen, times are uniform.
+
+  Args:
+    bins: parts of equal length that the path is divided into.
+    decay: of the running average, each time that a part is seen.
+    floor: share of the times that stays uniform; no weight exceeds 1 / floor.
+  """
+
+  def density(memory):
+    size = jnp.sqrt(memory["square"])
+    learned = (1 - floor) * size / jnp.maximum(size.sum(), 1e-30) + floor / bins
+    return jnp.where(memory["seen"].all(), learned, 1 / bins)
+
+  def draw(key, path, num, memory):
+    key_bin, key_place = jax.random.split(key)
+    p = density(memory)
+    index = jnp.minimum(jnp.searchsorted(jnp.cumsum(p), _spread(key_bin, num)), bins - 1)
+    place = (index + jax.random.uniform(key_place, (num,))) / bins
+    return _at(path, place), 1 / (bins * p[index])
+
+  def learn(memory, path, t, loss):
+    share = (t - path.t_min) / (path.t_max - path.t_min)
+    index = jnp.clip((share * bins).astype(jnp.int32), 0, bins - 1)
+    count = jnp.zeros(bins).at[index].add(1.0)
+    square = jnp.zeros(bins).at[index].add(jnp.square(loss)) / jnp.maximum(count, 1.0)
+    kept = jnp.where(memory["seen"], decay, 0.0)
+    mixed = kept * memory["square"] + (1 - kept) * square
+    now = count > 0
+    return {"square": jnp.where(now, mixed, memory["square"]), "seen": memory["seen"] | now}
+
+  return Times(draw, lambda: {"square": jnp.zeros(bins), "seen": jnp.zeros(bins, bool)}, learn)
+
+
+def _fixed(times: Callable[[Key, Gaussian, int], Array]) -> Times:
+  """A density that learns nothing."""
+
+  def draw(key, path, num, memory):
+    del memory
+    return times(key, path, num), jnp.ones(num)
+
+  return Times(draw)
+
+
+def _spread(key: Key, num: int) -> Array:
+  """Points of [0, 1), each uniform, together one in each of `num` equal parts."""
+  return (jax.random.uniform(key) + jnp.arange(num) / num) % 1.0
+
+
+def _at(path: Gaussian, share: Array) -> Array:
+  """The times at these shares of the path's."""
+  return path.t_min + share * (path.t_max - path.t_min)

@@ -1,22 +1,25 @@
-"""How much the errors at each noise level count.
+"""How much the errors at each time count.
 
-A weighting is a function w(snr) of snr = alpha^2 / sigma^2, of the shape of snr. The loss is E[w(snr) (x0 - x0hat)^2],
-whatever the network predicts: the weight always applies to the error of the data, and a squared error of eps is snr
+A weighting is a function w(path, t), of the shape of t. The loss is E[w(path, t) |x0 - x0hat|^2], whatever the network
+predicts: the weight always applies to the error of the data, and a squared error of eps is snr = alpha^2 / sigma^2
 times it. What a noise level counts for in all is this weight times the density of training times there.
 """
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 
+from gen_jax.processes.gaussian import Gaussian
+from gen_jax.solvers.base import half_log_snr
 from gen_jax.types import Array
 
-Weighting = Callable[[Array], Array]
+Weighting = Callable[[Gaussian, Array], Array]
 
 
 def simple() -> Weighting:
   """w = snr, which is unit weight on the error of eps: arXiv:2006.11239, eq. 14."""
-  return lambda snr: snr
+  return _snr
 
 
 def edm(sigma_data: float = 0.5) -> Weighting:
@@ -27,12 +30,17 @@ def edm(sigma_data: float = 0.5) -> Weighting:
   Args:
     sigma_data: standard deviation of the data.
   """
-  return lambda snr: snr + 1 / sigma_data**2
+  return lambda path, t: _snr(path, t) + 1 / sigma_data**2
 
 
 def x0() -> Weighting:
   """w = 1, which is unit weight on the error of the data."""
-  return jnp.ones_like
+  return lambda path, t: jnp.ones_like(t)
+
+
+def velocity() -> Weighting:
+  """w = snr (sigma d/dt log(alpha / sigma))^2, unit weight on the error of dx/dt: arXiv:2210.02747, eq. 9."""
+  return lambda path, t: _snr(path, t) * jnp.square(path.sigma(t) * _fall(path, t))
 
 
 def min_snr(gamma: float = 5.0) -> Weighting:
@@ -41,4 +49,32 @@ def min_snr(gamma: float = 5.0) -> Weighting:
   Args:
     gamma: largest weight.
   """
-  return lambda snr: jnp.minimum(snr, gamma)
+  return lambda path, t: jnp.minimum(_snr(path, t), gamma)
+
+
+def p2(gamma: float = 1.0, k: float = 1.0) -> Weighting:
+  """w = snr / (k + snr)^gamma, less of what is nearly clean already: arXiv:2204.00227 (P2).
+
+  Args:
+    gamma: 0 is `simple`, more takes more from little noise.
+    k: snr at which that sets in.
+  """
+  return lambda path, t: _snr(path, t) / (k + _snr(path, t)) ** gamma
+
+
+def likelihood() -> Weighting:
+  """w = -1/2 d snr/dt (t_max - t_min): with uniform times the loss is a bound's, in nats: arXiv:2101.09258, theorem 1.
+
+  It is g^2 / 2 on the error of the score, and what the variational bound in continuous time integrates.
+  """
+  return lambda path, t: _snr(path, t) * _fall(path, t) * (path.t_max - path.t_min)
+
+
+def _snr(path: Gaussian, t: Array) -> Array:
+  """alpha^2 / sigma^2."""
+  return jnp.exp(2 * half_log_snr(path, t))
+
+
+def _fall(path: Gaussian, t: Array) -> Array:
+  """-d/dt log(alpha / sigma), positive."""
+  return -jax.jvp(lambda t: half_log_snr(path, t), (t,), (jnp.ones_like(t),))[1]

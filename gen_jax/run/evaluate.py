@@ -14,9 +14,10 @@ import jax
 import numpy as np
 
 from gen_jax.data.base import Source
+from gen_jax.data.digit_scenes import DigitScenes
 from gen_jax.errors import InputError
 from gen_jax.family import Family, HasBound, HasLogProb
-from gen_jax.metrics import frechet
+from gen_jax.metrics import frechet, scenes
 from gen_jax.metrics.classes import classes
 from gen_jax.metrics.features import Extractor
 from gen_jax.metrics.kid import kid
@@ -40,7 +41,7 @@ class Evaluate:
     neighbours: k of precision, recall, density and coverage.
     batch_size: how many examples are sampled or scored at once.
     likelihood_num: test examples whose likelihood is taken; 0 for none.
-    importance: importance samples of a likelihood bound: 1 for the family's own bound, k > 1 for IWAE-k.
+    importance: draws for each example of a likelihood bound; for VAEs, k > 1 makes it IWAE-k.
   """
 
   num: int = 2000
@@ -112,6 +113,7 @@ def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int, 
     **_interleave(scores, floor),
     **_likelihood(family, trained.params, test, options, key_likelihood),
     **_density(source, x),
+    **_conditions(source, family, test, x),
     "seconds_per_image": cost.seconds / num,
     "evaluations_per_image": cost.evaluations_per_image,
     "compile_seconds": cost.compile_seconds,
@@ -192,11 +194,12 @@ def _likelihood(
   family: Family, params: PyTree, test: dict[str, np.ndarray], options: Evaluate, key: Key
 ) -> dict[str, Any]:
   """The mean log-likelihood of test examples, or a bound on it, where the family has one."""
-  if isinstance(family, HasLogProb):
+  bounded = isinstance(family, HasBound)
+  if isinstance(family, HasLogProb) and not (bounded and family.spec.levels):  # there, an exact one is of a density
     name, fn = "exact", family.log_prob
-  elif isinstance(family, HasBound):
+  elif bounded:
     k = options.importance
-    name = f"IWAE-{k}" if k > 1 else family.bound
+    name = family.bound(k)
     fn = lambda key, params, x, cond: family.log_prob_bound(key, params, x, cond, num=k)
   else:
     return {}
@@ -222,6 +225,14 @@ def _density(source: Source, x: np.ndarray) -> dict[str, Any]:
     return {}
   mean, error = _mean(-np.asarray(jax.jit(source.log_prob)(x), np.float64))
   return {"cross_entropy": mean, "cross_entropy_error": error, "cross_entropy_floor": source.entropy()}
+
+
+def _conditions(source: Source, family: Family, test: dict[str, np.ndarray], x: np.ndarray) -> dict[str, float]:
+  """Where what a model is told can be checked: whether its samples show it."""
+  if not isinstance(source, DigitScenes):
+    return {}
+  rows = {name: np.resize(value, (len(x), *value.shape[1:])) for name, value in test.items()}
+  return scenes.score(source, family.conditions, rows, x)
 
 
 def _mean(values: np.ndarray) -> tuple[float, float]:

@@ -54,10 +54,10 @@ def finish(trained: Trained, source: Any) -> None:
     print(f"next: python launch.py --mode=sample --workdir={workdir} --num=256")
 
 
-def write_samples(trained: Trained, num: int, *, seed: int, cond: dict[str, int] | None = None) -> None:
+def write_samples(trained: Trained, num: int, *, seed: int, cond: dict[str, int | str] | None = None) -> None:
   """Writes `samples.npz` and `samples.png` to the run's directory, and prints what they cost."""
   family, workdir = trained.family, trained.workdir
-  rows = None if cond is None else {name: np.full(num, value) for name, value in cond.items()}
+  rows = _rows(trained, num, cond or {})
   x, cost = sample.draw(family, trained.params, num, key=key(seed), cond=rows, batch_size=min(num, 256))
   if not meshes.is_main():
     return
@@ -69,6 +69,17 @@ def write_samples(trained: Trained, num: int, *, seed: int, cond: dict[str, int]
     f"{'raw' if trained.raw else 'EMA'}, seed {seed}; {cost.seconds / num:.3g} s/image, "
     f"{cost.evaluations_per_image} network evaluations/image, compiled in {cost.compile_seconds:.1f} s)"
   )
+
+
+def _rows(trained: Trained, num: int, cond: dict[str, int | str]) -> dict[str, np.ndarray]:
+  """Rows of the conditions that are given; of all others but labels, those of the first examples of the test split."""
+  family, rows = trained.family, {name: np.full(num, value) for name, value in cond.items()}
+  others = [n for n in family.conditions if n not in rows and family.spec.entries[n].kind != "label"]
+  if not others:
+    return rows
+  split = trained.source.split("test")
+  batch = trained.source.prepare(key(0), split[np.arange(num) % len(split)], training=False)
+  return rows | {name: np.asarray(batch[name]) for name in others}
 
 
 def score(trained: Trained, source: Any, *, seed: int) -> dict[str, Any]:

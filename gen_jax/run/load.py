@@ -81,4 +81,4 @@ def load(
 def _example(spec: Spec, batch_size: int) -> PyTree:
   """The shapes of a batch."""
   batch = {"x": jax.ShapeDtypeStruct((batch_size, *spec.shape), jnp.float32)}
-  return batch | ({"label": jax.ShapeDtypeStruct((batch_size,), jnp.int32)} if spec.classes else {})
+  return batch | {k: jax.ShapeDtypeStruct((batch_size, *e.shape), e.dtype) for k, e in spec.entries.items()}

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gen_jax.data import entries
 from gen_jax.errors import InputError, near
 from gen_jax.family import Family
 from gen_jax.run import compile as compiling
@@ -89,10 +90,12 @@ def draw(
 
 
 def conditions(family: Family, num: int, cond: dict[str, Any] | None = None) -> dict[str, np.ndarray] | None:
-  """`cond` as arrays of `num` rows, checked; by default labels go round the classes. None where unconditional.
+  """`cond` as arrays of `num` rows, checked. By default labels go round the classes, and all else asks for nothing.
+
+  None where unconditional.
 
   Raises:
-    InputError: an unknown condition, a missing one, or a label that is no class.
+    InputError: an unknown condition, or rows that are none of it: a label that is no class, a text that is too long.
   """
   for name in cond or {}:
     if name not in family.conditions:
@@ -100,34 +103,25 @@ def conditions(family: Family, num: int, cond: dict[str, Any] | None = None) -> 
       raise InputError(f"{type(family).__name__} has no condition {name!r}: {what}")
   if not family.conditions:
     return None
-  classes = family.spec.classes
-  cond = dict(cond or {})
-  if "label" in family.conditions:
-    cond.setdefault("label", np.arange(num) % classes)
-  missing = [name for name in family.conditions if name not in cond]
-  if missing:
-    raise InputError(f"{type(family).__name__} needs the condition {missing[0]!r}")
-  out = {name: np.broadcast_to(np.asarray(value), (num, *np.shape(value)[1:])) for name, value in cond.items()}
-  if "label" in out:
-    out["label"] = out["label"].astype(np.int32)
-    if out["label"].min() < 0 or out["label"].max() >= classes:
-      raise InputError(f"label should be a class from 0 to {classes - 1}")
-  return out
+  known, cond = family.spec.entries, dict(cond or {})
+  for name in family.conditions:
+    entry = known[name]
+    cond.setdefault(name, np.arange(num) % entry.size if entry.kind == "label" else np.zeros(entry.shape))
+  return {name: entries.rows(known[name], value, num) for name, value in cond.items()}
 
 
-def parse(text: str | None) -> dict[str, int] | None:
-  """`--cond=label=3` as {"label": 3}.
+def parse(text: str | None) -> dict[str, int | str] | None:
+  """`--cond=label=3` as {"label": 3}, and `--cond="caption=a six"` as {"caption": "a six"}.
 
   Raises:
     InputError: it is not written like that.
   """
   if not text:
     return None
-  try:
-    pairs = [part.split("=") for part in text.split(",")]
-    return {name.strip(): int(value) for name, value in pairs}
-  except ValueError:
-    raise InputError(f"--cond={text!r}: write it as label=3") from None
+  pairs = [part.partition("=") for part in text.split(",")]
+  if not all(name and value for name, _, value in pairs):
+    raise InputError(f'--cond={text!r}: write it as label=3 or "caption=a six"')
+  return {name.strip(): int(value) if value.strip().lstrip("-").isdigit() else value for name, _, value in pairs}
 
 
 def pixels(x: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The diffusion family around networks whose answers are known."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,10 +12,12 @@ from gen_jax import resolve
 from gen_jax.errors import InputError
 from gen_jax.families.diffusion import Diffusion
 from gen_jax.family import HasDenoiser
-from gen_jax.nets.mlp import TimeMLP
+from gen_jax.nets.mlp import MLP, TimeMLP
+from gen_jax.ops import gaussians
 from gen_jax.ops.shapes import expand
-from gen_jax.processes import gaussian, prediction, weighting
+from gen_jax.processes import bounds, gaussian, guidance, prediction, times, weighting
 from gen_jax.solvers import edm, grids, ode, sde, semilinear
+from gen_jax.solvers.base import half_log_snr
 from gen_jax.steps import Optimizer
 from gen_jax.types import Spec
 
@@ -22,28 +26,30 @@ STD = 0.5  # of the Gaussian data that the exact networks know
 
 
 class Exact(nn.Module):
-  """The noise that is expected in xt, on the cosine path, if class k is N(k, STD^2) and the null label N(0, STD^2)."""
+  """The noise that is expected in xt, on the cosine path, if class k is N(k, STD^2), hidden N(0, STD^2)."""
 
-  classes: int = 0
+  conditions: tuple = ()
 
   @nn.compact
-  def __call__(self, x, time, label=None, *, train=False):
+  def __call__(self, x, time, cond=None, hidden=None, *, train=False):
     self.param("unused", nn.initializers.zeros_init(), (1,))
     ratio = jnp.exp(4 * time)  # sigma / alpha
     a, s = (expand(v, x) for v in (1 / jnp.sqrt(1 + ratio**2), ratio / jnp.sqrt(1 + ratio**2)))
-    mean = 0.0 if label is None else expand(jnp.where(label == self.classes, 0, label), x)
+    label = jnp.zeros(len(x)) if cond is None else cond["label"]
+    mean = expand(label if hidden is None else jnp.where(hidden, 0, label), x)
     return s * (x - a * mean) / ((a * STD) ** 2 + s**2)
 
 
 class Counting(nn.Module):
-  """Records the labels that it is given."""
+  """Records the labels that it is given, and which of them are hidden."""
 
-  classes: int = 0
+  conditions: tuple = ()
   seen = []
 
   @nn.compact
-  def __call__(self, x, time, label=None, *, train=False):
-    jax.debug.callback(lambda v: Counting.seen.append(np.asarray(v)), label)
+  def __call__(self, x, time, cond=None, hidden=None, *, train=False):
+    hidden = jnp.zeros(len(x), bool) if hidden is None else hidden
+    jax.debug.callback(lambda *v: Counting.seen.append(v), cond["label"], hidden)
     return x * self.param("unused", nn.initializers.zeros_init(), (1,))
 
 
@@ -82,7 +88,7 @@ def test_loss_at_the_exact_denoiser(weight):
   loss = family.loss(state.params, state, jax.random.key(2), {"x": x})[0]
   t = np.linspace(family.path.t_min, family.path.t_max, 20_001)
   snr = np.asarray((family.path.alpha(jnp.array(t)) / family.path.sigma(jnp.array(t))) ** 2, np.float64)
-  remains = np.asarray(weight(snr)) / (snr + 1 / STD**2)
+  remains = np.asarray(weight(family.path, jnp.array(t))) / (snr + 1 / STD**2)
   np.testing.assert_allclose(loss, np.trapezoid(remains, t) / (t[-1] - t[0]), rtol=0.02)
 
 
@@ -94,12 +100,12 @@ def test_predictions_weigh_alike():
     """The exact denoiser, as another prediction's output."""
 
     to: prediction.Prediction
-    classes: int = 0
+    conditions: tuple = ()
 
     def setup(self):
       self.inner = Exact()
 
-    def __call__(self, x, time, label=None, *, train=False):
+    def __call__(self, x, time, cond=None, hidden=None, *, train=False):
       path = gaussian.cosine()
       t = grids.time_at(path, -4 * time)
       x0 = prediction.eps()(path, t).to_x0(self.inner(x, time), x)
@@ -114,18 +120,17 @@ def test_predictions_weigh_alike():
 
 
 @pytest.mark.parametrize("rate", (0.0, 0.25))
-def test_label_dropout(rate):
-  """A share `rate` of the labels is the null label, and the others are as they were."""
-  family = Diffusion(spec=PLANE, net=Counting(), conditions=("label",), label_dropout=rate)
+def test_cond_dropout(rate):
+  """A share `rate` of the conditions is hidden, and they are as they were."""
+  family = Diffusion(spec=PLANE, net=Counting(), conditions=("label",), cond_dropout=rate)
   state, _ = start(family)
   label = jnp.arange(20_000) % 3
   Counting.seen.clear()
   family.loss(state.params, state, jax.random.key(1), {"x": jnp.zeros((20_000, 2)), "label": label})
   jax.effects_barrier()
-  seen = Counting.seen[-1]
-  hidden = seen == 3
+  seen, hidden = Counting.seen[-1]
   assert abs(hidden.mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / 20_000) + 1e-9
-  assert np.array_equal(seen[~hidden], np.asarray(label)[~hidden])
+  assert np.array_equal(seen, label)
 
 
 def test_guidance_ends():
@@ -134,7 +139,7 @@ def test_guidance_ends():
   t = jnp.array(0.6)
 
   def estimate(weight, cond):
-    family = exact(conditions=("label",), label_dropout=0.1, guidance=weight)
+    family = exact(conditions=("label",), cond_dropout=0.1, guidance=guidance.classifier_free(weight))
     state, _ = start(family)
     return family.denoiser(state.params, cond)(t, xt), family.evaluations
 
@@ -152,10 +157,10 @@ def test_evaluations_are_counted():
   calls = []
 
   class Net(nn.Module):
-    classes: int = 0
+    conditions: tuple = ()
 
     @nn.compact
-    def __call__(self, x, time, label=None, *, train=False):
+    def __call__(self, x, time, cond=None, hidden=None, *, train=False):
       jax.debug.callback(lambda: calls.append(1))
       return x * self.param("unused", nn.initializers.zeros_init(), (1,))
 
@@ -226,16 +231,123 @@ def test_bfloat16_loss_is_float32():
   assert {p.dtype for p in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
 
 
+def test_log_prob_is_that_of_the_data():
+  """Of the condition, without guidance; for vectors the bound is of the same density."""
+  path = gaussian.cosine(t_max=0.9995)  # little is left of the label
+  guided = dict(conditions=("label",), cond_dropout=0.1, guidance=guidance.classifier_free(3.0))
+  family = exact(path=path, flow=bounds.Flow(steps=128), **guided)
+  state, _ = start(family)
+  label = jnp.arange(3000) % 3
+  x = label[:, None] + STD * jax.random.normal(jax.random.key(1), (3000, 2))
+  expected = gaussians.log_prob(x, label[:, None].astype(x.dtype), np.log(STD), axes=1)
+  log_p = jax.jit(family.log_prob)(jax.random.key(2), state.params, x, {"label": label})
+  np.testing.assert_allclose(log_p, expected, atol=0.03)
+  bound = jax.jit(functools.partial(family.log_prob_bound, num=4))(jax.random.key(2), state.params, x, {"label": label})
+  assert float((bound - expected).mean()) == pytest.approx(0.0, abs=5 * float((bound - expected).std()) / 3000**0.5)
+  assert family.bound() == "variational bound, continuous time"
+
+
+def test_uncertainty():
+  """The loss of exp(-u) error + u, with the network's own u at each time."""
+  x, key = STD * jax.random.normal(jax.random.key(1), (64, 2)), jax.random.key(2)
+  plain, learned = exact(), exact(uncertainty=MLP(width=8, depth=1))
+  state, _ = start(learned)
+  family_times = plain.times.draw(jax.random.split(key, 3)[1], plain.path, 64, ())[0]
+  u = MLP(width=8, depth=1).apply(
+    {"params": state.params["uncertainty"]}, prediction.eps()(plain.path, family_times).time[:, None]
+  )[:, 0]
+  eps = jax.random.normal(jax.random.split(key, 3)[0], x.shape)
+  errors = plain._errors(state.params, key, {"x": x}, family_times, plain.path.mix(x, eps, family_times))
+  loss = learned.loss(state.params, state, key, {"x": x})[0]
+  np.testing.assert_allclose(loss, jnp.mean(jnp.exp(-u) * errors + u), rtol=1e-4)
+  state, _ = jax.jit(learned.step)(key, state, {"x": x})
+  assert learned.denoiser(state.params)(jnp.array(0.5), x).shape == x.shape
+
+
+def test_times_learn_from_step_to_step():
+  family = exact(times=times.importance(bins=4))
+  state, batch = start(family, 64)
+  assert not state.extra["times"]["seen"].any()
+  state, _ = jax.jit(family.step)(jax.random.key(1), state, batch)
+  assert state.extra["times"]["seen"].all() and (state.extra["times"]["square"] > 0).all()
+
+
+class Widening(nn.Module):
+  """The noise expected in xt for N(0, STD^2) data, and the variance of a step of the grid `ts` back: both exact."""
+
+  ts: tuple = ()
+  out: int = 1
+  conditions: tuple = ()
+
+  @nn.compact
+  def __call__(self, x, time, cond=None, hidden=None, *, train=False):
+    self.param("unused", nn.initializers.zeros_init(), (1,))
+    eps, path, ts = Exact(name="exact")(x, time), gaussian.cosine(), jnp.array(self.ts)
+    here = jnp.argmin(jnp.abs(half_log_snr(path, ts) + 4 * time[0]))
+    t, s = ts[here], ts[jnp.minimum(here + 1, len(ts) - 1)]
+    late, early = jnp.exp(2 * half_log_snr(path, t)), jnp.exp(2 * half_log_snr(path, s))
+    widening = jnp.log1p((early - late) / (late + STD**-2))  # by how much Var[x_s | x_t] exceeds Var[x_s | x_t, x0]
+    share = widening / 2 / jnp.log(path.sigma(t) / path.sigma(s) + 1e-12)
+    return jnp.concatenate([eps, jnp.full_like(eps, 2 * share - 1)], axis=-1)
+
+
+def test_learned_variance_makes_long_steps_right():
+  """Of ancestral sampling: with it eight steps give normal data their spread, which the fixed one makes too narrow."""
+  spec, ts = Spec(shape=(1, 1, 1), kind="image", levels=2), grids.log_snr()(gaussian.cosine(), 8)
+  spread = {}
+  for kind in ("learned", "fixed"):
+    net = Widening(ts=tuple(map(float, ts)))
+    net = net if kind == "learned" else Exact()
+    family = Diffusion(
+      spec=spec, net=net, prediction=prediction.eps(), variance=kind, solver=semilinear.ancestral, steps=8
+    )
+    state = family.init(jax.random.key(0), {"x": jnp.zeros((4, 1, 1, 1))})
+    spread[kind] = float(jax.jit(family.sample, static_argnums=2)(jax.random.key(1), state.params, 40_000).std())
+  assert spread["learned"] == pytest.approx(STD, rel=0.02)
+  assert spread["fixed"] < 0.95 * STD
+
+
+def test_hybrid_loss_leaves_the_mean_alone():
+  """The gradient of the first half of the channels is that of the plain loss, the second half learns from the bound."""
+  spec = Spec(shape=(2, 2, 1), kind="image", levels=2)
+
+  class Half(nn.Module):
+    out: int = 1
+    conditions: tuple = ()
+
+    @nn.compact
+    def __call__(self, x, time, cond=None, hidden=None, *, train=False):
+      mean, share = (
+        self.param("mean", nn.initializers.ones_init(), ()),
+        self.param("share", nn.initializers.ones_init(), ()),
+      )
+      return jnp.concatenate([mean * x, share * x], axis=-1)[..., : self.out]
+
+  batch = {"x": jax.random.normal(jax.random.key(1), (32, 2, 2, 1))}
+
+  def gradient(kind):
+    family = Diffusion(spec=spec, net=Half(), variance=kind)
+    state = family.init(jax.random.key(0), batch)
+    loss = lambda params: family.loss(params, state, jax.random.key(2), batch)[0]
+    return jax.jit(jax.grad(loss))(state.params)["params"]
+
+  grads = {kind: gradient(kind) for kind in ("learned", "fixed")}
+  np.testing.assert_allclose(grads["learned"]["mean"], grads["fixed"]["mean"], rtol=1e-5)
+  assert abs(float(grads["learned"]["share"])) > 1e-6 and float(grads["fixed"]["share"]) == 0.0
+
+
 @pytest.mark.parametrize(
   "fields, message",
   (
-    (dict(guidance=2.0), "label dropout"),
-    (dict(guidance=2.0, conditions=("label",)), "label dropout"),
-    (dict(label_dropout=0.1), "class-conditional"),
-    (dict(label_dropout=1.5, conditions=("label",)), "should be in"),
+    (dict(guidance=guidance.classifier_free(2.0)), "conditions hidden"),
+    (dict(guidance=guidance.interval(2.0), conditions=("label",)), "conditions hidden"),
+    (dict(cond_dropout=0.1), "conditional model"),
+    (dict(cond_dropout=1.5, conditions=("label",)), "should be in"),
     (dict(conditions=("lable",)), "did you mean 'label'"),
     (dict(steps=0), "at least 1"),
-    (dict(spec=Spec(shape=(2,), kind="vector"), conditions=("label",)), "data with classes"),
+    (dict(chain=0), "at least 1"),
+    (dict(variance="learned"), "for vectors"),
+    (dict(spec=Spec(shape=(2,), kind="vector"), conditions=("label",)), "these data have no 'label'"),
   ),
 )
 def test_bad_input(fields, message):

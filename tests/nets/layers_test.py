@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gen_jax.nets.attention import attend
-from gen_jax.nets.layers import Condition, Conv, GroupNorm, fold, fourier, unfold, upsample
+from gen_jax.nets.layers import Conv, GroupNorm, fold, fourier, unfold, upsample
 
 
 def randomised(params, key):
@@ -77,14 +77,3 @@ def test_fourier_tells_times_apart(features):
   assert waves.shape == (801, features)
   gaps = jnp.linalg.norm(waves[:, None] - waves, axis=-1) + 10 * jnp.eye(801)
   assert gaps.min() > 0.05  # a hundredth apart at the least, and never the same again
-
-
-def test_condition_without_a_label_is_that_of_the_null_label():
-  time = jnp.array([0.1, -0.7])
-  condition = Condition(8, 4, classes=3)
-  params = randomised(condition.init(jax.random.key(0), time), jax.random.key(1))
-  unlabelled = condition.apply(params, time)
-  np.testing.assert_array_equal(unlabelled, condition.apply(params, time, jnp.array([3, 3])))
-  assert (unlabelled != condition.apply(params, time, jnp.array([0, 2]))).any(axis=1).all()
-  with pytest.raises(ValueError, match="classes=0"):
-    Condition(8, 4).init(jax.random.key(0), time, jnp.array([0, 0]))

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from gen_jax.nets.unet import UNet
+from gen_jax.types import Entry
+
+LABELS = (Entry(name="label", kind="label", size=3),)
 
 
 def build(shape, **fields):
@@ -13,8 +16,9 @@ def build(shape, **fields):
   net = UNet(**{"channels": 8, "multipliers": (1, 2), "blocks": 1, "heads": 2} | fields)
   key_x, key_params = jax.random.split(jax.random.key(0))
   x, time = jax.random.normal(key_x, (2, *shape)), jnp.array([0.3, -1.2])
-  params = jax.jit(net.init)(key_params, x, time)
-  params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(key_params, p.shape), params)  # no zeros and ones
+  shapes = jax.eval_shape(net.init, key_params, x, time)
+  start = lambda p: float(p.ndim == 1) + 0.3 * jax.random.normal(key_params, p.shape)  # nothing is zero or one
+  params = jax.tree.map(start, shapes)
   return jax.jit(net.apply, static_argnames="train"), params, x, time
 
 
@@ -25,6 +29,7 @@ def build(shape, **fields):
     ((28, 28, 1), dict(multipliers=(1, 1, 2, 2), attention=(2,))),
     ((7, 5, 3), dict(out=2, attention=(0, 1))),
     ((8, 12, 3), dict(patch=2, dtype="bfloat16", attention=())),
+    ((7, 5, 3), dict(resample="block", rescale=True, progressive=True, head_channels=4, remat=True, dropout=0.1)),
   ],
 )
 def test_takes_any_image(shape, fields):
@@ -38,7 +43,8 @@ def test_takes_any_image(shape, fields):
 def test_starts_at_zero():
   x, time = jnp.ones((1, 8, 8, 1)), jnp.zeros(1)
   net = UNet(channels=8, multipliers=(1, 2), blocks=1)
-  np.testing.assert_array_equal(net.apply(net.init(jax.random.key(0), x, time), x, time), 0.0)
+  start = jax.jit(lambda key: net.apply(net.init(key, x, time), x, time))
+  np.testing.assert_array_equal(start(jax.random.key(0)), 0.0)
 
 
 def test_every_pixel_sees_every_other_and_each_image_only_itself():
@@ -49,16 +55,16 @@ def test_every_pixel_sees_every_other_and_each_image_only_itself():
 
 
 def test_depends_on_the_time_and_the_label():
-  apply, params, x, time = build((8, 8, 1), classes=3)
+  apply, params, x, time = build((8, 8, 1), conditions=LABELS)
   plain = apply(params, x, time)
   assert jnp.abs(apply(params, x, time + 0.01) - plain).max() > 1e-4
-  assert jnp.abs(apply(params, x, time, jnp.array([0, 1])) - plain).max() > 1e-3
-  np.testing.assert_array_equal(apply(params, x, time, jnp.array([3, 3])), plain)
+  assert jnp.abs(apply(params, x, time, {"label": jnp.array([0, 1])}) - plain).max() > 1e-3
+  np.testing.assert_array_equal(apply(params, x, time, {"label": jnp.array([0, 1])}, jnp.array([True, True])), plain)
 
 
 def test_every_parameter_has_a_gradient():
-  apply, params, x, time = build((8, 8, 1), classes=3)
-  loss = lambda params: jnp.sum(jnp.sin(apply(params, x, time, jnp.array([0, 2]))))
+  apply, params, x, time = build((8, 8, 1), conditions=LABELS)
+  loss = lambda params: jnp.sum(jnp.sin(apply(params, x, time, {"label": jnp.array([0, 2])})))
   for path, grad in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params)):
     name = jax.tree_util.keystr(path)
     if "Dense_0" in name and "Attention" in name and "bias" in name:

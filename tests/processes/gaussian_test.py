@@ -1,14 +1,17 @@
 """Paths: their known values, and their precision in float32."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from gen_jax.processes import gaussian
 from gen_jax.solvers.base import half_log_snr
 
-PATHS = {f.__name__: f for f in (gaussian.linear, gaussian.cosine, gaussian.edm, gaussian.rectified)}
+PATHS = {name: f for name, f in vars(gaussian).items() if inspect.isfunction(f) and f.__module__ == gaussian.__name__}
 
 
 def test_linear_is_the_limit_of_ddpm():
@@ -27,7 +30,35 @@ def test_cosine_is_that_of_improved_ddpm():
   np.testing.assert_allclose(gaussian.cosine().alpha(jnp.array(t)) ** 2, f(t) / f(0), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ("linear", "cosine"))
+def test_sigmoid():
+  """The line `gamma(t)` of arXiv:2212.11972, algorithm 1, in numpy, with other than the default arguments."""
+  t, start, end, tau = np.linspace(0.01, 0.99, 30), -3.0, 2.0, 0.7
+  s = lambda u: 1 / (1 + np.exp(-u))
+  expected = (s(end / tau) - s((t * (end - start) + start) / tau)) / (s(end / tau) - s(start / tau))
+  np.testing.assert_allclose(gaussian.sigmoid(start, end, tau).alpha(jnp.array(t)) ** 2, expected, rtol=1e-4)
+
+
+def test_laplace():
+  """Uniform times give log(alpha^2 / sigma^2) the Laplace distribution that names the path: quantile by quantile."""
+  t = np.linspace(0.001, 0.999, 501)
+  log_snr = 2 * half_log_snr(gaussian.laplace(0.4, 0.7), jnp.array(t))
+  np.testing.assert_allclose(stats.laplace(0.4, 0.7).cdf(log_snr), 1 - t, atol=1e-6)
+
+
+def test_sub_vp_is_linear_with_less_noise():
+  path, vp, t = gaussian.sub_vp(), gaussian.linear(), jnp.linspace(0.01, 1.0, 30)
+  np.testing.assert_allclose(path.alpha(t), vp.alpha(t), rtol=1e-6)
+  np.testing.assert_allclose(path.sigma(t), vp.sigma(t) ** 2, rtol=1e-5)
+
+
+def test_ve_is_geometric():
+  """The noise levels of NCSN: a geometric sequence, from the first to the last."""
+  path = gaussian.ve(0.02, 30.0)
+  np.testing.assert_allclose(path.sigma(jnp.linspace(0.0, 1.0, 11)), np.geomspace(0.02, 30.0, 11), rtol=1e-5)
+  np.testing.assert_array_equal(path.alpha(jnp.linspace(0.0, 1.0, 11)), 1.0)
+
+
+@pytest.mark.parametrize("name", ("linear", "cosine", "sigmoid", "laplace", "trigonometric"))
 def test_variance_preserving(name):
   path = PATHS[name]()
   t = jnp.linspace(path.t_min, path.t_max, 100)

@@ -10,7 +10,10 @@ import pytest
 from gen_jax.ops.shapes import expand
 from gen_jax.processes import gaussian, prediction
 
-PATHS = {f.__name__: f() for f in (gaussian.linear, gaussian.cosine, gaussian.edm, gaussian.rectified)}
+PATHS = {
+  f.__name__: f()
+  for f in (gaussian.linear, gaussian.cosine, gaussian.edm, gaussian.rectified, gaussian.sub_vp, gaussian.trigonometric)
+}
 PREDICTIONS = {
   name: f() for name, f in vars(prediction).items() if inspect.isfunction(f) and not inspect.signature(f).parameters
 } | {"edm": prediction.edm(0.5), "edm(1)": prediction.edm(1.0)}
@@ -19,6 +22,7 @@ TARGETS = {  # what the papers say that the network should put out
   "eps": lambda x0, eps, a, s: eps,
   "x0": lambda x0, eps, a, s: x0,
   "v": lambda x0, eps, a, s: (a * eps - s * x0) / np.sqrt(a**2 + s**2),
+  "score": lambda x0, eps, a, s: -eps / s,
   "edm": lambda x0, eps, a, s: edm_target(x0, eps, s / a),
 }
 
@@ -44,6 +48,21 @@ def test_definition(name, path):
   x0, eps, t, a, s, xt = example(path)
   around = PREDICTIONS[name](path, t)
   np.testing.assert_allclose(around.from_x0(x0, xt), TARGETS[name](x0, eps, a, s), rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_velocity_is_the_slope_of_the_path(path):
+  """By a central difference in float64 of alpha x0 + sigma eps; on the rectified path it is eps - x0."""
+  rectified = path == "rectified"
+  with jax.enable_x64(True):
+    path = PATHS[path]
+    x0, eps, t, _, _, xt = example(path)
+    at = lambda t: expand(path.alpha(t), x0) * x0 + expand(path.sigma(t), x0) * eps
+    h = 1e-6 * t
+    out = prediction.velocity()(path, t).from_x0(x0, xt)
+    np.testing.assert_allclose(out, (at(t + h) - at(t - h)) / expand(2 * h, x0), rtol=1e-5, atol=1e-5)
+    if rectified:
+      np.testing.assert_allclose(out, eps - x0, rtol=1e-9)
 
 
 @pytest.mark.parametrize("path", PATHS)

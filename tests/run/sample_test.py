@@ -58,12 +58,15 @@ def test_condition():
     ({"lable": [1]}, PAINTER, "did you mean 'label'"),
     ({"label": [10]}, PAINTER, "from 0 to 9"),
     ({"label": [-1]}, PAINTER, "from 0 to 9"),
+    ({"label": ["six"]}, PAINTER, "should be a number"),
     ({"label": [1]}, plain, "it is unconditional"),
   ]:
     with pytest.raises(InputError, match=message):
       _draw(1, cond=bad, family=family)
-  with pytest.raises(InputError, match="label=3"):
-    sample.parse("3")
+  assert sample.parse("label=3,caption=a six") == {"label": 3, "caption": "a six"}
+  for bad in ("3", "label="):
+    with pytest.raises(InputError, match="label=3"):
+      sample.parse(bad)
 
 
 def test_files(tmp_path):

@@ -1,0 +1,80 @@
+"""Diffusion on scenes of MNIST digits, 32x32, told what to draw, and scored by whether a digit reader finds it there.
+
+  python launch.py --config=configs/diffusion_scenes.py --workdir=runs/diffusion_scenes
+  python launch.py --mode=sample --workdir=runs/diffusion_scenes --cond="caption=a three left of a seven"
+
+Without a variant it is told a caption, "a three left of a seven", by a transformer that reads bytes and is trained with
+it. `digits_found` is the share of the digits asked for that the reader finds at their place, `scenes_right` that of the
+scenes in which it finds all; real scenes have 99% and 98%.
+
+Variants:
+  class: told the class, of one digit.
+  layout: told the box and the class of each digit.
+  map: told the class of each pixel.
+  superresolution: told the scene at 8x8.
+  edges: told the edges.
+  inpainting: told one half of the scene.
+  dit: told the caption, with a transformer for a network.
+  smoke: a transformer told two things at once, in a test of a few seconds.
+"""
+
+import ml_collections
+
+_STEPS = 5000
+_UNET = dict(name="unet.UNet", patch=2, channels=32, multipliers=(1, 2), blocks=2, attention=(1,))
+_DIT = dict(name="dit.DiT", patch=4, width=192, depth=6, heads=3)
+
+
+def _told(*conditions, **data):
+  return dict(data=data, family=dict(conditions=conditions))
+
+
+VARIANTS = {
+  "class": _told("label", single=1.0),
+  "layout": _told("boxes"),
+  "map": _told("map"),
+  "superresolution": _told("small"),
+  "edges": _told("edges"),
+  "inpainting": _told("masked"),
+  "dit": dict(family=dict(optimizer=dict(lr=4e-4))),
+  "smoke": dict(
+    data=dict(digits="digits.Digits", shrink=1, height=16, width=16, num_train=64, num_test=32),
+    family=dict(
+      net=dict(width=16, depth=1, heads=2, text_depth=1),
+      steps=2,
+      conditions=("caption", "small"),
+      cond_dropout=0.5,
+      optimizer=dict(warmup=0),
+    ),
+    train=dict(steps=4, batch_size=16, num_samples=16),
+    evaluate=dict(num=32),
+  ),
+}
+
+
+def get_config(variant=None):
+  """The config, or one of its variants."""
+  config = ml_collections.ConfigDict(
+    dict(
+      seed=0,
+      data=dict(name="digit_scenes.DigitScenes"),
+      family=dict(
+        name="diffusion.Diffusion",
+        net=_DIT if variant in ("dit", "smoke") else _UNET,
+        conditions=("caption",),
+        cond_dropout=0.1,
+        guidance=dict(weight=2.0),
+        solver="semilinear.dpmpp_2m",
+        grid="grids.log_snr",
+        steps=15,
+        clip=True,
+        ema_decay=0.999,
+        optimizer=dict(lr=1e-3, warmup=200, schedule="cosine", decay_steps=_STEPS, clip=1.0),
+      ),
+      train=dict(steps=_STEPS, batch_size=64),
+      evaluate=dict(num=1000, likelihood_num=0),
+    )
+  )
+  if variant:
+    config.update(VARIANTS[variant])
+  return config

@@ -1,0 +1,50 @@
+"""Flow matching on MNIST, 28x28, sampled with 33 network evaluations.
+
+  python launch.py --config=configs/flow_matching_mnist.py --workdir=runs/flow_matching_mnist
+
+Variants:
+  optimal: noise is joined to the example of the batch that is near it.
+  smoke: a test of a few seconds.
+"""
+
+import ml_collections
+
+_STEPS = 4000
+VARIANTS = {
+  "optimal": dict(
+    family=dict(coupling="coupling.optimal", likelihood="bounds.Dequantized"), evaluate=dict(likelihood_num=0)
+  ),
+  "smoke": dict(
+    data=dict(name="digits.Digits"),
+    family=dict(net=dict(channels=8, multipliers=(1,), attention=()), steps=2, optimizer=dict(warmup=0)),
+    train=dict(steps=4, batch_size=16, num_samples=16),
+    evaluate=dict(num=64, features="features.digits", likelihood_num=64),
+  ),
+}
+
+
+def get_config(variant=None):
+  """The config, or one of its variants."""
+  config = ml_collections.ConfigDict(
+    dict(
+      seed=0,
+      data=dict(name="tfds.MNIST"),
+      family=dict(
+        name="flow_matching.FlowMatching",
+        net=dict(name="unet.UNet", patch=2, channels=32, multipliers=(1, 2), blocks=1, attention=(1,)),
+        times="times.logit_normal",
+        solver="ode.midpoint",
+        steps=16,
+        coupling="coupling.independent",
+        likelihood="bounds.Continuous",
+        clip=True,
+        ema_decay=0.999,
+        optimizer=dict(lr=1e-3, warmup=200, schedule="cosine", decay_steps=_STEPS, clip=1.0),
+      ),
+      train=dict(steps=_STEPS, batch_size=64),
+      evaluate=dict(features="features.mnist"),
+    )
+  )
+  if variant:
+    config.update(VARIANTS[variant])
+  return config

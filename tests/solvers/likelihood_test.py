@@ -1,0 +1,109 @@
+"""Densities by the probability flow, of data whose density is known."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax.data.synthetic import Ring
+from gen_jax.errors import InputError
+from gen_jax.ops import gaussians
+from gen_jax.ops.divergence import Exact, Hutchinson
+from gen_jax.ops.shapes import expand
+from gen_jax.processes import gaussian
+from gen_jax.solvers import grids, likelihood, ode, semilinear
+
+RING = Ring(radius=0.65, std=0.2)
+ENTROPY = 1.183  # nats; the integral in `Ring.entropy` says the same
+STD, MEAN = np.array([0.3, 1.2]), np.array([0.5, -1.0])  # of a Gaussian
+
+
+def ring_denoiser(path):
+  """E[x0 | xt] on the ring, by Bayes' rule."""
+  angles = 2 * np.pi * np.arange(RING.modes) / RING.modes
+  centres = jnp.array(RING.radius * np.stack([np.cos(angles), np.sin(angles)], -1))
+
+  def denoise(t, x):
+    a, s = path.alpha(t), path.sigma(t)
+    var = (a * RING.std) ** 2 + s**2
+    offset = x[:, None] - a * centres
+    weight = jax.nn.softmax(-0.5 * jnp.square(offset).sum(-1) / var, axis=-1)[..., None]
+    return (weight * (centres + a * RING.std**2 / var * offset)).sum(1)
+
+  return denoise
+
+
+def gaussian_denoiser(path):
+  """E[x0 | xt] for x0 ~ N(MEAN, diag STD^2)."""
+
+  def denoise(t, x):
+    a, s = expand(path.alpha(t), x), expand(path.sigma(t), x)
+    return MEAN + a * STD**2 / ((a * STD) ** 2 + s**2) * (x - a * MEAN)
+
+  return denoise
+
+
+def density(path, denoise, x, steps, *, solver=ode.heun, divergence=None):
+  ts = grids.log_snr()(path, steps)[::-1]
+  prior = lambda z: gaussians.log_prob(z, 0.0, jnp.log(path.sigma(ts[-1])), axes=z.ndim - 1)
+  return likelihood.log_prob(solver, path.problem(denoise), jax.random.key(1), x, ts, prior, divergence or Exact())
+
+
+def test_ring_meets_its_entropy():
+  path, x = gaussian.linear(), jnp.array(RING.split("test")[np.arange(4000)]["x"])
+  log_p = jax.jit(lambda x: density(path, ring_denoiser(path), x, 64).value)(x)
+  assert RING.entropy() == pytest.approx(ENTROPY, abs=5e-4)
+  assert float(-log_p.mean()) == pytest.approx(ENTROPY, abs=0.02)
+  np.testing.assert_allclose(log_p.mean(), RING.log_prob(x).mean(), atol=2e-3)  # free of the noise of 4,000 rows
+  assert float(jnp.abs(log_p - RING.log_prob(x)).max()) < 0.05
+
+
+def test_order():
+  """Twice the steps, a quarter of Heun's error: on a Gaussian, whose density is known at both ends of the path."""
+  with jax.enable_x64(True):
+    path = gaussian.cosine(t_min=0.05, t_max=0.9)
+    scale = lambda t: jnp.sqrt((path.alpha(t) * STD) ** 2 + path.sigma(t) ** 2)
+    marginal = lambda t, x: gaussians.log_prob(x, path.alpha(t) * MEAN, jnp.log(scale(t)), axes=1)
+    x = jnp.array(np.random.default_rng(0).standard_normal((16, 2)) * STD + MEAN)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def error(steps):
+      ts = grids.log_snr()(path, steps)[::-1]
+      problem, prior = path.problem(gaussian_denoiser(path)), functools.partial(marginal, ts[-1])
+      log_p = likelihood.log_prob(ode.heun, problem, jax.random.key(0), x, ts, prior, Exact()).value
+      return jnp.abs(log_p - marginal(ts[0], x)).mean()
+
+    assert float(error(32) / error(64)) == pytest.approx(4.0, abs=0.4)
+
+
+@pytest.fixture(scope="module")
+def some():
+  """Rows of the ring, and their exact densities with few steps."""
+  path, x = gaussian.rectified(), jnp.array(RING.split("test")[np.arange(400)]["x"])
+  exact = jax.jit(lambda x: density(path, ring_denoiser(path), x, 32))(x)
+  assert not exact.error.any()
+  return path, x, exact.value
+
+
+@pytest.mark.parametrize("law", ("rademacher", "gaussian"))
+def test_standard_error(law, some):
+  """Estimates lie about the exact value as far as their standard error says."""
+  path, x, exact = some
+  divergence = Hutchinson(draws=64, law=law)
+  estimate = jax.jit(lambda x: density(path, ring_denoiser(path), x, 32, divergence=divergence))(x)
+  z = (estimate.value - exact) / estimate.error
+  assert 0.85 < float(jnp.sqrt(jnp.mean(jnp.square(z)))) < 1.2
+  assert float(jnp.abs(estimate.error).min()) > 0
+
+
+def test_one_probe_has_no_error():
+  path, x = gaussian.rectified(), jnp.ones((3, 2))
+  assert jnp.isnan(density(path, gaussian_denoiser(path), x, 4, divergence=Hutchinson()).error).all()
+
+
+def test_a_solver_that_cannot_serve():
+  path = gaussian.rectified()
+  with pytest.raises(InputError, match="Semilinear"):
+    density(path, gaussian_denoiser(path), jnp.ones((3, 2)), 4, solver=semilinear.ddim())
