@@ -2,8 +2,8 @@
 
   python launch.py --config=configs/gan_mnist.py --workdir=runs/gan_mnist
 
-On 2 cores of an Intel Xeon (AVX-512), seed 0: 16 minutes of CPU time; Frechet distance 0.529 (floor 0.095, mnist
-features, n = 2,000).
+On one core of an Intel Xeon (AVX-512), seed 0: 18 minutes; Frechet distance 0.250 (floor 0.095, mnist features,
+n = 2,000). With two levels of twice the width instead of three it is 0.474, in 48 minutes.
 
 Variants:
   smoke: a test of a few seconds.
@@ -29,15 +29,15 @@ def get_config(variant=None):
       data=dict(name="tfds.MNIST"),
       family=dict(
         name="gan.GAN",
-        generator=dict(name="dcgan.Generator", channels=(64, 32)),
-        discriminator=dict(name="dcgan.Discriminator", channels=(32, 64)),
+        generator=dict(name="dcgan.Generator", channels=(128, 64, 32)),
+        discriminator=dict(name="dcgan.Discriminator", channels=(32, 64, 128)),
         latent=64,
         r1=0.1,
         r1_every=4,
-        g_optimizer=dict(lr=2e-3, b1=0.0, schedule="linear", decay_steps=20_000),
-        d_optimizer=dict(lr=2e-3, b1=0.0, schedule="linear", decay_steps=20_000),
+        g_optimizer=dict(lr=1e-3, b1=0.0, schedule="linear", decay_steps=15_000),
+        d_optimizer=dict(lr=1e-3, b1=0.0, schedule="linear", decay_steps=15_000),
       ),
-      train=dict(steps=20_000, batch_size=64),
+      train=dict(steps=15_000, batch_size=64),
       evaluate=dict(features="features.mnist"),
     )
   )

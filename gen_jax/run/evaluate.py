@@ -26,6 +26,7 @@ from gen_jax.resolve import part
 from gen_jax.run import compile as compiling
 from gen_jax.run import sample
 from gen_jax.run.load import Trained
+from gen_jax.solvers.base import check_finite
 from gen_jax.types import Key, PyTree
 
 _SURE = 0.9  # a classifier this sure of a class is confident
@@ -212,6 +213,7 @@ def _likelihood(
     rows = np.arange(i, i + size) % num  # the last batch is filled up, so that one program serves all
     cond = {name: test[name][rows] for name in family.conditions} or None
     values.append(np.asarray(fn(jax.random.fold_in(key, i), params, test["x"][rows], cond), np.float64))
+  check_finite(np.concatenate(values))
   mean, error = _mean(np.concatenate(values)[:num])
   out = {"log_prob": mean, "log_prob_error": error, "log_prob_kind": name, "log_prob_n": num}
   if family.spec.kind == "image":

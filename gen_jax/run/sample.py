@@ -15,6 +15,7 @@ from gen_jax.errors import InputError, near
 from gen_jax.family import Family
 from gen_jax.run import compile as compiling
 from gen_jax.run import mesh as meshes
+from gen_jax.solvers.base import check_finite
 from gen_jax.types import Key, PyTree, Spec
 
 _TILE = 32  # pixels: smaller images are enlarged, by whole factors, to at least this
@@ -81,11 +82,12 @@ def draw(
     batch_size: how many are made at once.
 
   Raises:
-    InputError: `cond` does not fit the family.
+    InputError: `cond` does not fit the family, or a solver could not finish.
   """
   sampler = Sampler(family, params, min(batch_size, num))
   start = time.perf_counter()
   x = sampler(key, params, num, cond)
+  check_finite(x)
   return x, Timing(sampler.compile_seconds, time.perf_counter() - start, family.evaluations)
 
 

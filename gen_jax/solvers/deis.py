@@ -21,7 +21,7 @@ _VARIABLES = {
 
 
 def deis(order: int = 3, variable: Literal["t", "rho", "log_rho"] = "log_rho") -> Solver:
-  """tAB-DEIS and rhoAB-DEIS: arXiv:2204.13902, eqs. 14 and 15, whose weights are integrals of Lagrange polynomials.
+  """tAB-DEIS and rhoAB-DEIS: arXiv:2204.13902, section 3, whose weights are integrals of Lagrange polynomials.
 
   Args:
     order: number of past values; 1 is DDIM.
@@ -66,7 +66,7 @@ def ipndm(order: int = 4) -> Solver:
 
 
 def _pndm(p, key, x, t, s, carry):
-  """F-PNDM: arXiv:2202.09778, algorithm 2: three Runge-Kutta steps of four calls, then four past values (eq. 12)."""
+  """F-PNDM: arXiv:2202.09778, algorithm 2: three Runge-Kutta steps of four calls, then four past values."""
   del key
   past, n = carry
   eps = p.eps(t, x)
@@ -87,7 +87,7 @@ pndm = Solver(_pndm, of=as_semilinear, init=lambda p, x: (empty(x, 4), 0), order
 
 
 def _carry_over(p, x, t, s, eps):
-  """The flow from t to s if eps did not change: arXiv:2202.09778, eq. 11."""
+  """The flow from t to s if eps did not change: arXiv:2202.09778, its transfer part."""
   return expand(p.alpha(s), x) * (x / expand(p.alpha(t), x) + expand(_ratio(p, s) - _ratio(p, t), x) * eps)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from gen_jax.processes import gaussian
 from gen_jax.solvers import base, brownian, sde
 
-TREE = brownian.tree(jax.random.key(0), 0.2, 1.2, depth=16)
+TREE = jax.jit(brownian.tree(jax.random.key(0), 0.2, 1.2, depth=16))
 
 
 def increment(x, t, s):
