@@ -72,7 +72,7 @@ def get_config(variant=None):
         optimizer=dict(lr=1e-3, warmup=200, schedule="cosine", decay_steps=_STEPS, clip=1.0),
       ),
       train=dict(steps=_STEPS, batch_size=64),
-      evaluate=dict(num=1000, likelihood_num=0),
+      evaluate=dict(num=1000, likelihood_num=0, judge="scenes.reader"),
     )
   )
   if variant:

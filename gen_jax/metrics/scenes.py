@@ -1,5 +1,6 @@
 """Whether samples of digit scenes show what was asked for: the classes, at the places, as a digit reader sees them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -41,6 +42,11 @@ class Scenes(NamedTuple):
   stray: float
 
 
+def reader() -> Callable[..., dict[str, float]]:
+  """For `evaluate.judge`: `score`."""
+  return score
+
+
 def score(
   source: DigitScenes, conditions: tuple[str, ...], rows: dict[str, np.ndarray], x: np.ndarray
 ) -> dict[str, float]:
@@ -53,14 +59,19 @@ def score(
     conditions: what the model was told; () gives no scores.
     rows: the test rows that it was told about.
     x: a sample for each of them, [N, H, W, 1].
+
+  Raises:
+    InputError: data of another kind.
   """
+  if not isinstance(source, DigitScenes):
+    raise InputError(f"scenes.reader reads digit scenes, not {type(source).__name__}: set evaluate.judge to None")
   if not conditions:
     return {}
   worded = set(conditions) <= {"label", "caption", "embedding"}
   size = source.spec.shape[:2]
   asked = of_captions(rows["caption"], size) if worded else of_boxes(rows["boxes"], size)
-  reader = {28: features.mnist, 8: features.digits}[source.digits.spec.shape[0]]()
-  found, floor = (scenes(images, asked, source.side, reader) for images in (x, rows["x"]))
+  extractor = {28: features.mnist, 8: features.digits}[source.digits.spec.shape[0]]()
+  found, floor = (scenes(images, asked, source.side, extractor) for images in (x, rows["x"]))
   names = ("digits_found", "scenes_right", "stray_ink")
   out = {}
   for name, value, best in zip(names, found, floor, strict=True):

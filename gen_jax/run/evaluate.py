@@ -8,16 +8,16 @@ be compared.
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
 from gen_jax.data.base import Source
-from gen_jax.data.digit_scenes import DigitScenes
 from gen_jax.errors import InputError
 from gen_jax.family import Family, HasBound, HasLogProb
-from gen_jax.metrics import frechet, scenes
+from gen_jax.metrics import frechet
 from gen_jax.metrics.classes import classes
 from gen_jax.metrics.features import Extractor
 from gen_jax.metrics.kid import kid
@@ -31,6 +31,9 @@ from gen_jax.types import Key, PyTree
 
 _SURE = 0.9  # a classifier this sure of a class is confident
 
+# (source, conditions, the rows that samples were told, samples) -> scores
+Judge = Callable[[Source, tuple[str, ...], dict[str, np.ndarray], np.ndarray], dict[str, float]]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluate:
@@ -43,6 +46,7 @@ class Evaluate:
     batch_size: how many examples are sampled or scored at once.
     likelihood_num: test examples whose likelihood is taken; 0 for none.
     importance: draws for each example of a likelihood bound; for VAEs, k > 1 makes it IWAE-k.
+    judge: whether samples show what the model was told, such as "scenes.reader"; None where that cannot be seen.
   """
 
   num: int = 2000
@@ -51,6 +55,7 @@ class Evaluate:
   batch_size: int = 250
   likelihood_num: int = 1000
   importance: int = 1
+  judge: Judge | None = dataclasses.field(default=None, metadata={"room": "metrics"})
 
   def __post_init__(self):
     least = {"num": self.neighbours + 1, "neighbours": 1, "batch_size": 1, "likelihood_num": 0, "importance": 1}
@@ -114,7 +119,7 @@ def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int, 
     **_interleave(scores, floor),
     **_likelihood(family, trained.params, test, options, key_likelihood),
     **_density(source, x),
-    **_conditions(source, family, test, x),
+    **_judged(source, family, test, options, x),
     "seconds_per_image": cost.seconds / num,
     "evaluations_per_image": cost.evaluations_per_image,
     "compile_seconds": cost.compile_seconds,
@@ -229,12 +234,14 @@ def _density(source: Source, x: np.ndarray) -> dict[str, Any]:
   return {"cross_entropy": mean, "cross_entropy_error": error, "cross_entropy_floor": source.entropy()}
 
 
-def _conditions(source: Source, family: Family, test: dict[str, np.ndarray], x: np.ndarray) -> dict[str, float]:
-  """Where what a model is told can be checked: whether its samples show it."""
-  if not isinstance(source, DigitScenes):
+def _judged(
+  source: Source, family: Family, test: dict[str, np.ndarray], options: Evaluate, x: np.ndarray
+) -> dict[str, float]:
+  """Whether samples show the test rows that the model was told."""
+  if options.judge is None:
     return {}
   rows = {name: np.resize(value, (len(x), *value.shape[1:])) for name, value in test.items()}
-  return scenes.score(source, family.conditions, rows, x)
+  return options.judge(source, family.conditions, rows, x)
 
 
 def _mean(values: np.ndarray) -> tuple[float, float]:

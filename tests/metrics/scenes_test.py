@@ -7,7 +7,7 @@ from gen_jax.data.digit_scenes import DigitScenes
 from gen_jax.data.digits import Digits
 from gen_jax.errors import InputError
 from gen_jax.metrics import features
-from gen_jax.metrics.scenes import of_boxes, of_captions, scenes
+from gen_jax.metrics.scenes import of_boxes, of_captions, reader, scenes
 
 SIZE = (20, 24)
 
@@ -62,3 +62,8 @@ def test_what_conditions_ask_for():
     of_captions([text("a six lft of a one")], SIZE)
   with pytest.raises(InputError, match="did you mean 'six'"):
     of_captions([text("a sixx")], SIZE)
+
+
+def test_other_data_are_refused():
+  with pytest.raises(InputError, match="reads digit scenes, not Digits"):
+    reader()(Digits(), ("label",), {}, np.zeros((1, 8, 8, 1)))
