@@ -5,6 +5,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.typing import Initializer
 
 from gen_jax.types import Array
 
@@ -47,22 +48,28 @@ class Tokens(NamedTuple):
   seen: Array
 
 
-class CrossAttention(nn.Module):
-  """Attention from every position of x to tokens, starting at zero.
+class MultiHead(nn.Module):
+  """Attention of several heads between learned projections (1706.03762, section 3.2.2).
+
+  Queries, keys and values have a matrix each: the parts of one product would be cut out and, on the way back, padded.
 
   Attributes:
     heads: number of heads; divides the width of x.
+    init: of the matrices.
+    zero: start at zero, as a branch beside the identity.
     dtype: compute dtype.
   """
 
   heads: int
+  init: Initializer = nn.initializers.lecun_normal()
+  zero: bool = False
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, x: Array, tokens: Tokens) -> Array:
-    """x [B, T, C] -> what is added to it, [B, T, C]."""
-    split = lambda h, parts: h.reshape(*h.shape[:2], parts, self.heads, -1)
-    q = split(nn.Dense(x.shape[-1], dtype=self.dtype)(x), 1)
-    kv = split(nn.Dense(2 * x.shape[-1], dtype=self.dtype)(tokens.value), 2)
-    h = attend(q[:, :, 0], kv[:, :, 0], kv[:, :, 1], tokens.seen).reshape(x.shape)
-    return nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=nn.initializers.zeros_init())(h)
+  def __call__(self, x: Array, source: Array | None = None, seen: Array | None = None) -> Array:
+    """x [B, T, C]; what it attends to, source [B, S, D], itself by default; seen bool [B, S] -> [B, T, C]."""
+    dense = lambda h, init: nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=init)(h)
+    split = lambda h: dense(h, self.init).reshape(*h.shape[:2], self.heads, -1)
+    source = x if source is None else source
+    out = attend(split(x), split(source), split(source), seen).reshape(x.shape)
+    return dense(out, nn.initializers.zeros_init() if self.zero else self.init)

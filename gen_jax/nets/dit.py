@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.nets.attention import CrossAttention, Tokens, attend
+from gen_jax.nets.attention import MultiHead, Tokens
 from gen_jax.nets.condition import Condition
 from gen_jax.nets.layers import fold, unfold
 from gen_jax.types import Array, Cond, Entry
@@ -95,15 +95,16 @@ class Block(nn.Module):
   def __call__(self, h: Array, vector: Array, tokens: Tokens | None = None, train: bool = False) -> Array:
     """h [B, T, C], vector [B, E], tokens of the condition -> [B, T, C]."""
     width = h.shape[-1]
-    dense = lambda features: nn.Dense(features, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
+    init = nn.initializers.xavier_uniform()
+    dense = lambda features: nn.Dense(features, dtype=self.dtype, kernel_init=init)
     drop = lambda h: nn.Dropout(self.dropout)(h, deterministic=not train)
     parts = _modulation(self, vector, 6, width)
     shift, scale, gate = parts[:3]
-    qkv = dense(3 * width)(_norm(self)(h) * (1 + scale) + shift).reshape(*h.shape[:2], 3, self.heads, -1)
-    g = attend(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]).reshape(h.shape)
-    h = h + gate * drop(dense(width)(g))
+    g = _norm(self)(h) * (1 + scale) + shift
+    h = h + gate * drop(MultiHead(self.heads, init, dtype=self.dtype)(g))
     if tokens is not None:
-      h = h + drop(CrossAttention(self.heads, self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), tokens))
+      g = nn.LayerNorm(dtype=self.dtype)(h)
+      h = h + drop(MultiHead(self.heads, zero=True, dtype=self.dtype)(g, *tokens))
     shift, scale, gate = parts[3:]
     g = nn.gelu(dense(self.ratio * width)(_norm(self)(h) * (1 + scale) + shift))
     return h + gate * drop(dense(width)(g))

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from gen_jax.nets.attention import Tokens, attend
+from gen_jax.nets.attention import MultiHead, Tokens
 from gen_jax.types import Array
 
 
@@ -36,7 +36,6 @@ class Text(nn.Module):
     init = nn.initializers.normal(0.02)
     h = h + self.param("positions", init, (text.shape[1], self.features)).astype(self.dtype)
     for _ in range(self.depth):
-      qkv = dense(3 * self.features, norm(h)).reshape(*text.shape, 3, self.heads, -1)
-      h = h + dense(self.features, attend(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], seen).reshape(h.shape))
+      h = h + MultiHead(self.heads, dtype=self.dtype)(norm(h), seen=seen)
       h = h + dense(self.features, nn.gelu(dense(4 * self.features, norm(h))))
     return Tokens(norm(h), seen)

@@ -6,7 +6,7 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from gen_jax.nets.attention import CrossAttention, Tokens, attend
+from gen_jax.nets.attention import MultiHead, Tokens
 from gen_jax.nets.condition import Condition
 from gen_jax.nets.layers import Conv, GroupNorm, downsample, fold, unfold, upsample
 from gen_jax.types import Array, Cond, Entry
@@ -172,17 +172,14 @@ class Attention(nn.Module):
   @nn.compact
   def __call__(self, x: Array, tokens: Tokens | None = None) -> Array:
     """[B, H, W, C] -> the same shape."""
-    batch, height, width, channels = x.shape
-    h = GroupNorm(dtype=self.dtype)(x).reshape(batch, height * width, channels)
-    q, k, v = (nn.Dense(channels, dtype=self.dtype)(h).reshape(batch, height * width, self.heads, -1) for _ in range(3))
-    h = attend(q, k, v).reshape(x.shape)
-    h = nn.Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.zeros_init())(h)
-    x = _add(x, h, self.rescale)
-    if tokens is None:
-      return x
-    h = GroupNorm(dtype=self.dtype)(x).reshape(batch, height * width, channels)
-    h = CrossAttention(self.heads, self.dtype)(h, tokens).reshape(x.shape)
-    return _add(x, h, self.rescale)
+
+    def attend(x, *source):
+      h = GroupNorm(dtype=self.dtype)(x).reshape(len(x), -1, x.shape[-1])
+      h = MultiHead(self.heads, zero=True, dtype=self.dtype)(h, *source)
+      return _add(x, h.reshape(x.shape), self.rescale)
+
+    x = attend(x)
+    return x if tokens is None else attend(x, *tokens)
 
 
 def _add(x: Array, h: Array, rescale: bool) -> Array:
