@@ -5,6 +5,7 @@ Its density is the average over k of an integral over t, which is done by Gauss-
 where the parts are points, and to about 1e-6 where they are curves.
 """
 
+import abc
 import dataclasses
 import functools
 from typing import ClassVar
@@ -21,7 +22,7 @@ _SEED = 20  # of the rows of every data set here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plane:
+class Plane(abc.ABC):
   """Base of sources of 2-D vectors: a finite set of rows, drawn once from a fixed seed.
 
   Attributes:
@@ -38,9 +39,9 @@ class Plane:
   def spec(self) -> Spec:
     return Spec(shape=(2,), kind="vector", classes=self.classes)
 
+  @abc.abstractmethod
   def draw(self, rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
     """`num` fresh rows."""
-    raise NotImplementedError
 
   def split(self, name: SplitName) -> Split:
     """Rows of one split."""
@@ -75,9 +76,9 @@ class Smeared(Plane):
   def classes(self) -> int:
     return self.parts if self.parts > 1 else 0
 
+  @abc.abstractmethod
   def skeleton(self, part: np.ndarray, t: np.ndarray) -> np.ndarray:
     """The point [..., 2] at t in [0, 1] of a part."""
-    raise NotImplementedError
 
   def draw(self, rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
     part = rng.integers(self.parts, size=num)

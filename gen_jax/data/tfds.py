@@ -6,6 +6,7 @@ two sets can be taken for each other, whatever their files are called. Beside th
 opens in a tenth of a second.
 """
 
+import abc
 import dataclasses
 import fcntl
 import functools
@@ -28,7 +29,7 @@ from gen_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Prepared(Images):
+class Prepared(Images, abc.ABC):
   """Base of sources that are parsed from their original files once.
 
   Attributes:
@@ -42,9 +43,9 @@ class Prepared(Images):
   url: ClassVar[str]  # of the folder that has the original files
   files: ClassVar[Mapping[str, str]]  # their names, and the SHA-256 of each
 
+  @abc.abstractmethod
   def read(self, split: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, H, W, C] and labels [N] of one split, from the original files in `folder`."""
-    raise NotImplementedError
 
   def split(self, name: SplitName) -> Split:
     """Rows of one split, in the order of the original files.
