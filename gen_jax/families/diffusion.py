@@ -15,7 +15,7 @@ from gen_jax.processes.denoising import Denoising
 from gen_jax.solvers.base import Noise, independent
 from gen_jax.types import Array, Batch, Cond, Key, PyTree
 
-_HYBRID = 1e-3  # weight of the bound beside the loss of the mean: arXiv:2102.09672, eq. 16
+_HYBRID = 1e-3  # weight of the bound beside the loss of the mean: lambda of arXiv:2102.09672, section 3.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Diffusion(Denoising):
 
   Attributes:
     uncertainty: a network [B, 1] -> [B, 1] that learns the log of the loss at each noise level, u, to weigh all levels
-      alike: the loss is E[exp(-u) error + u] (arXiv:2312.02696, eqs. 14 and 15); None for the plain loss.
+      alike: the loss is E[exp(-u) error + u] (arXiv:2312.02696, eq. 21); None for the plain loss.
     variance: "learned" for a network of twice the channels that also says how much noise a stochastic solver adds
       (arXiv:2102.09672). What is learned is that of a chain of `chain` steps, by its bound, to which the mean is blind.
     chain: number of those steps, evenly spaced in t.
@@ -70,8 +70,8 @@ class Diffusion(Denoising):
 
     def noise(key, x, t, s):
       around = self.prediction(self.path, jnp.broadcast_to(t, x.shape[:1]))
-      cond_ = cond and self._cond(cond)
-      out = self._net.apply(params, expand(around.scale, x) * x, around.time, cond_, None)  # as the denoiser's: once
+      inputs = (expand(around.scale, x) * x, around.time, self._cond(cond), None)
+      out = self._net.apply(params, *inputs)  # as the denoiser's: once
       return variance.scale(self.path, self._share(out), t, s) * independent(key, x, t, s)
 
     return noise

@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
-from gen_jax.family import State, told
+from gen_jax.family import State
 from gen_jax.processes.categorical import Categorical
+from gen_jax.processes.conditional import Conditional
 from gen_jax.resolve import part
-from gen_jax.steps import Optimizer, descend, start
-from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree, Spec
+from gen_jax.steps import descend, start
+from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DiscreteDiffusion:
+class DiscreteDiffusion(Conditional):
   """Diffusion of discrete values: arXiv:2107.03006 (D3PM), with absorbing noise arXiv:2406.07524 (MDLM).
 
   The network gives the probabilities of every pixel's value, the process turns them into those of a step back, and
@@ -26,30 +27,22 @@ class DiscreteDiffusion:
   A mask is told to the network as a plane of its own.
 
   Attributes:
-    spec: the data: images with levels.
-    net: a network net(x, time, cond, hidden) with a field `out`, its output channels.
+    spec: images with levels.
+    net: one with a field `out`, its output channels.
     process: how values are replaced.
-    conditions: what it is conditioned on, such as ("label",).
     chain: steps of the chain whose bound is trained and reported.
     steps: steps of the sampler.
-    ema_decay: of the moving average of the parameters that is sampled from; None for none.
-    optimizer: the optimiser.
 
   Raises:
     InputError: settings that do not fit each other or the data.
   """
 
-  spec: Spec
-  net: nn.Module = part("nets", "unet.UNet")
   process: Categorical = part("processes", "categorical.absorbing")
-  conditions: tuple[str, ...] = ()
   chain: int = 1000
   steps: int = 64
-  ema_decay: float | None = 0.999
-  optimizer: Optimizer = part("steps", "Optimizer")
 
   def __post_init__(self):
-    told(self.spec, self.conditions)
+    super().__post_init__()
     if self.spec.levels < 2:
       raise InputError("discrete diffusion is for images with levels: for vectors choose diffusion.Diffusion")
     for name in ("chain", "steps"):
@@ -69,7 +62,7 @@ class DiscreteDiffusion:
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step."""
     x = batch["x"]
-    params = self._net.init(key, jnp.concatenate([x, x], axis=-1), jnp.zeros(len(x)), self._cond(batch))
+    params = self._init(key, {**batch, "x": jnp.concatenate([x, x], axis=-1)})
     return start(params, self.optimizer, ema=self.ema_decay is not None)
 
   def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
@@ -144,8 +137,4 @@ class DiscreteDiffusion:
 
   @functools.cached_property
   def _net(self) -> nn.Module:
-    return self.net.clone(out=self.spec.shape[-1] * self.spec.levels, conditions=told(self.spec, self.conditions))
-
-  def _cond(self, batch: Batch | None) -> Cond:
-    """The entries of `batch` that the network is told."""
-    return {name: batch[name] for name in self.conditions} or None
+    return super()._net.clone(out=self.spec.shape[-1] * self.spec.levels)

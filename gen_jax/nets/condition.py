@@ -27,12 +27,12 @@ class Told(NamedTuple):
 
   Attributes:
     x: [B, ..., C + planes], its input with the images and maps beside its channels.
-    vector: [B, features], the time and the labels.
+    vector: [B, features], the time and the labels; None where there is neither.
     tokens: what to attend to, `features` wide; None where there is nothing of the kind.
   """
 
   x: Array
-  vector: Array
+  vector: Array | None
   tokens: Tokens | None
 
 
@@ -41,7 +41,7 @@ class Condition(nn.Module):
 
   Attributes:
     features: size of the vector and width of the tokens.
-    waves: size of the Fourier embedding of the time.
+    waves: size of the Fourier embedding of the time; 0 for a network that sees to the time itself.
     entries: what there is to tell beside the time.
     text_depth: blocks of the transformer that reads text.
     dtype: compute dtype.
@@ -55,13 +55,14 @@ class Condition(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, time: Array, cond: Cond = None, hidden: Array | None = None) -> Told:
-    """x [B, ...], time [B]; cond: a row per example for each of `entries`, None for nothing told; hidden bool [B]:
-    the examples whose conditions are not told, none of them by default.
+    """x [B, ...], time [B] or [B, K]; cond: a row per example for each of `entries`, None for nothing told; hidden
+    bool [B]: the examples whose conditions are not told, none of them by default.
     """
-    h = fourier(time, self.waves).astype(self.dtype)
-    h = nn.Dense(self.features, dtype=self.dtype)(h)
-    h = nn.Dense(self.features, dtype=self.dtype)(nn.silu(h))
-    told = {"vector": [h], "tokens": [], "planes": [x]}
+    told = {"vector": [], "tokens": [], "planes": [x]}
+    if self.waves:
+      h = fourier(time, self.waves).astype(self.dtype)
+      h = nn.Dense(self.features, dtype=self.dtype)(h)
+      told["vector"].append(nn.Dense(self.features, dtype=self.dtype)(nn.silu(h)))
     if self.entries and cond is None:
       cond = {e.name: jnp.zeros((len(x), *e.shape), e.dtype) for e in self.entries}
       hidden = jnp.ones(len(x), bool)
@@ -74,7 +75,7 @@ class Condition(nn.Module):
     tokens = [jnp.concatenate(parts, axis=1) for parts in zip(*told["tokens"], strict=True)]
     return Told(
       x=jnp.concatenate(planes, axis=-1) if len(planes) > 1 else x,
-      vector=nn.silu(functools.reduce(operator.add, told["vector"])),
+      vector=nn.silu(functools.reduce(operator.add, told["vector"])) if told["vector"] else None,
       tokens=Tokens(*tokens) if tokens else None,
     )
 

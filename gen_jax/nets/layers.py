@@ -115,12 +115,13 @@ def unfold(x: Array, side: int) -> Array:
 
 
 def fourier(time: Array, features: int, *, low: float = 1 / 32, high: float = 4.0) -> Array:
-  """cos and sin of `time` [B] at frequencies spaced geometrically from `low` to `high` cycles per unit: [B, features].
+  """cos and sin of `time` at frequencies spaced geometrically from `low` to `high` cycles per unit.
 
+  [B] -> [B, features]; [B, K], as where a network is told where a step starts and how long it is, -> [B, K features].
   Made for times of order one, such as a quarter of a log signal-to-noise ratio or of log sigma: the slowest wave is
   monotonous over |time| < 8, the fastest resolves hundredths.
   """
   half = features // 2
-  angles = 2 * jnp.pi * jnp.geomspace(low, high, half) * time.astype(jnp.float32)[:, None]
+  angles = 2 * jnp.pi * jnp.geomspace(low, high, half) * time.astype(jnp.float32)[..., None]
   waves = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
-  return jnp.pad(waves, ((0, 0), (0, features % 2)))
+  return jnp.pad(waves, (*((0, 0) for _ in time.shape), (0, features % 2))).reshape(len(time), -1)

@@ -4,63 +4,56 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
-from gen_jax.family import State, told
+from gen_jax.family import State
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.bounds import Bound, Flow
+from gen_jax.processes.conditional import Conditional
 from gen_jax.processes.gaussian import Gaussian
-from gen_jax.processes.guidance import Guidance, clipped
+from gen_jax.processes.guidance import Guidance, classifier_free, clipped
 from gen_jax.processes.prediction import Preconditioning, Prediction
 from gen_jax.processes.times import Times
 from gen_jax.processes.weighting import Weighting
 from gen_jax.resolve import part
 from gen_jax.solvers.base import Noise, Solver, independent, integrate
 from gen_jax.solvers.grids import Grid
-from gen_jax.steps import Optimizer, descend, start
-from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree, Spec
+from gen_jax.steps import descend, start
+from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Denoising:
+class Denoising(Conditional):
   """Base of families: a network that denoises, sampled along a path by a solver.
 
   Training minimises E[w(t) |x0 - x0hat(xt, t)|^2], the weight of `weight` on the error of the data. Sampling carries
   noise along `path` with `solver` in `steps` steps, then denoises once more at t_min.
 
   Attributes:
-    spec: the data.
-    net: a network net(x, time, cond, hidden) -> of the shape of x.
+    net: gives an output of the shape of x.
     path: alpha and sigma.
     prediction: what the output of the network means.
     times: density of the training times.
     weight: weight of each time in the loss.
-    conditions: what it is conditioned on, such as ("label",).
     cond_dropout: share of training examples whose condition is hidden, for a model that is unconditional as well.
     solver: what the sampler steps with.
     grid: where it steps.
     steps: number of its steps.
-    guidance: how the sampler exaggerates the condition.
+    guidance: how the sampler exaggerates the condition, or what tells it from a worse model.
     clip: whether the sampler clips estimates of x0 to [-1, 1].
     flow: how `log_prob` is taken.
     likelihood: which bound `log_prob_bound` is.
-    ema_decay: of the moving average of the parameters that is sampled from; None for none.
-    optimizer: the optimiser.
 
   Raises:
     InputError: settings that do not fit each other or the data.
   """
 
-  spec: Spec
-  net: nn.Module = part("nets", "unet.UNet")
   path: Gaussian = part("processes", "gaussian.cosine")
   prediction: Prediction = part("processes", "prediction.v")
   times: Times = part("processes", "times.low_discrepancy")
   weight: Weighting = part("processes", "weighting.simple")
-  conditions: tuple[str, ...] = ()
   cond_dropout: float = 0.0
   solver: Solver = part("solvers", "semilinear.dpmpp_2m")
   grid: Grid = part("solvers", "grids.log_snr")
@@ -69,20 +62,14 @@ class Denoising:
   clip: bool = False
   flow: Flow = part("processes", "bounds.Flow")
   likelihood: Bound = part("processes", "bounds.Continuous")
-  ema_decay: float | None = 0.999
-  optimizer: Optimizer = part("steps", "Optimizer")
 
   def __post_init__(self):
-    told(self.spec, self.conditions)
+    super().__post_init__()
     if self.cond_dropout and not self.conditions:
       raise InputError('cond_dropout needs a conditional model: set conditions=("label",)')
     if not 0.0 <= self.cond_dropout < 1.0:
       raise InputError(f"cond_dropout = {self.cond_dropout} should be in [0, 1)")
-    if self.guidance.weight != 1.0 and not self.cond_dropout:
-      raise InputError(
-        f"guidance.weight = {self.guidance.weight} needs a model trained with some conditions hidden: "
-        'train with conditions=("label",) and cond_dropout=0.1, or set guidance.weight=1'
-      )
+    self.guidance.check(self.spec, self.conditions, self.cond_dropout)
     if self.steps < 1:
       raise InputError(f"steps = {self.steps} should be at least 1")
 
@@ -163,10 +150,6 @@ class Denoising:
       raise InputError(f"num = {num} draws: should be at least 1")
     return self.likelihood(key, self.path_of(params), self._plain(params, cond), x, self.spec.levels, num)
 
-  def _init(self, key: Key, batch: Batch) -> PyTree:
-    """The parameters before the first step."""
-    return self._net.init(key, batch["x"], jnp.zeros(len(batch["x"])), self._cond(batch))
-
   def _pairs(self, key: Key, state: State, batch: Batch) -> tuple[Batch, Array]:
     """The batch to train on, and the noise of each example, of the shape of `x`: here any noise for any example."""
     del state
@@ -215,17 +198,9 @@ class Denoising:
       inputs = (expand(around.scale, xt) * xt, around.time, cond, hidden)
       return around.to_x0(self._estimate(self._net.apply(params, *inputs)), xt)
 
-    return guidance(path, denoise, cond and self._cond(cond))
+    return guidance(path, denoise, self._cond(cond))
 
   def _plain(self, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
     """The denoiser without guidance, under which there is a likelihood; clipped if samples are."""
-    denoise = self._denoiser(params, cond, self.guidance._replace(weight=1.0))
+    denoise = self._denoiser(params, cond, classifier_free())
     return clipped(denoise) if self.clip else denoise
-
-  @functools.cached_property
-  def _net(self) -> nn.Module:
-    return self.net.clone(conditions=told(self.spec, self.conditions))
-
-  def _cond(self, batch: Batch) -> Cond:
-    """The entries of `batch` that the network is told."""
-    return {name: batch[name] for name in self.conditions} or None
