@@ -94,10 +94,18 @@ class HasLatents(Protocol):
   """Codes."""
 
   def encode(self, key: Key, params: PyTree, x: Array) -> Array:
-    """A code of x, [B, Z]."""
+    """A code of x, [B, ...]: a vector, or a grid of vectors."""
 
   def decode(self, key: Key, params: PyTree, z: Array) -> Array:
     """The data of a code, [B, *shape]."""
+
+
+@runtime_checkable
+class HasReport(Protocol):
+  """Numbers that no other family has."""
+
+  def report(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Metrics:
+    """Scalars and vectors by name, from `num` draws; `cond` as for `sample`."""
 
 
 def count(params: PyTree) -> int:

@@ -44,12 +44,17 @@ def velocity() -> Weighting:
 
 
 def min_snr(gamma: float = 5.0) -> Weighting:
-  """w = min(snr, gamma): arXiv:2303.09556, section 3.4.
+  """w = min(snr, gamma): arXiv:2303.09556 (Min-SNR-gamma).
 
   Args:
     gamma: largest weight.
   """
   return lambda path, t: jnp.minimum(_snr(path, t), gamma)
+
+
+def truncated() -> Weighting:
+  """w = max(snr, 1), unit weight on the larger of the errors of eps and of the data: arXiv:2202.00512, section 4."""
+  return lambda path, t: jnp.maximum(_snr(path, t), 1.0)
 
 
 def p2(gamma: float = 1.0, k: float = 1.0) -> Weighting:

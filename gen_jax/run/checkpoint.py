@@ -190,7 +190,7 @@ def _verify(folder: pathlib.Path, config: ml_collections.ConfigDict, like: PyTre
     raise _Unusable(f"it has no readable {_MANIFEST}: not a checkpoint of this library") from None
   if str(step) != folder.name:
     raise _Unusable(f"it is the checkpoint of step {step}")
-  differing = configs.differences(written, config.to_dict())
+  differing = configs.differences(configs.filled(written), config.to_dict())
   if differing:
     raise _Unusable(f"it belongs to another run: {'; '.join(differing)}")
   wanted = _leaves(like)

@@ -61,6 +61,14 @@ def save(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
   os.replace(draft, file)
 
 
+def filled(raw: Mapping[str, Any]) -> dict[str, Any]:
+  """The fields of a config that was written, and the defaults of those that did not exist yet; unchanged if unknown."""
+  try:
+    return _complete(dict(raw))
+  except InputError:
+    return dict(raw)
+
+
 def exists(workdir: str | os.PathLike) -> bool:
   """Whether `workdir` holds a run's config."""
   return (pathlib.Path(workdir) / _FILE).exists()

@@ -16,7 +16,7 @@ import numpy as np
 
 from gen_jax.data.base import Source
 from gen_jax.errors import InputError
-from gen_jax.family import Family, HasBound, HasLogProb
+from gen_jax.family import Family, HasBound, HasLatents, HasLogProb, HasReport
 from gen_jax.metrics import frechet
 from gen_jax.metrics.classes import classes
 from gen_jax.metrics.features import Extractor
@@ -92,7 +92,7 @@ def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int, 
     InputError: the features do not fit the data, or samples are not finite.
   """
   family = trained.family
-  key_sample, key_test, key_train, key_likelihood = jax.random.split(jax.random.key(seed), 4)
+  key_sample, key_test, key_train, key_likelihood, key_codes, key_report = jax.random.split(jax.random.key(seed), 6)
   rng = np.random.default_rng(seed)
   num = min(options.num, len(source.split("train")))
   test = _rows(source, "test", num, key_test, rng)
@@ -117,9 +117,11 @@ def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int, 
     "parameters": "raw" if raw or not getattr(family, "ema_decay", None) else "EMA",
     "seed": seed,
     **_interleave(scores, floor),
+    **_reconstruction(family, trained.params, test, options, key_codes),
     **_likelihood(family, trained.params, test, options, key_likelihood),
     **_density(source, x),
     **_judged(source, family, test, options, x),
+    **_reported(family, trained.params, cond, options, key_report),
     "seconds_per_image": cost.seconds / num,
     "evaluations_per_image": cost.evaluations_per_image,
     "compile_seconds": cost.compile_seconds,
@@ -226,6 +228,19 @@ def _likelihood(
   return out
 
 
+def _reconstruction(
+  family: Family, params: PyTree, test: dict[str, np.ndarray], options: Evaluate, key: Key
+) -> dict[str, Any]:
+  """How near images come to themselves through their codes, where the family has some: mean of the PSNR, dB."""
+  if not isinstance(family, HasLatents) or family.spec.kind != "image":
+    return {}
+  x = test["x"]
+  back = sample.through_codes(family, params, x, key=key, batch_size=options.batch_size)
+  error = np.square(np.float64(back) - x).reshape(len(x), -1).mean(-1)
+  mean, error = _mean(10 * np.log10(4 / error))  # the range of images is 2
+  return {"reconstruction_psnr": mean, "reconstruction_psnr_error": error}
+
+
 def _density(source: Source, x: np.ndarray) -> dict[str, Any]:
   """Where the data have a known density p: -E log p of the samples, which for a perfect model is the entropy of p."""
   if not isinstance(source, HasDensity):
@@ -242,6 +257,18 @@ def _judged(
     return {}
   rows = {name: np.resize(value, (len(x), *value.shape[1:])) for name, value in test.items()}
   return options.judge(source, family.conditions, rows, x)
+
+
+def _reported(
+  family: Family, params: PyTree, cond: dict[str, np.ndarray], options: Evaluate, key: Key
+) -> dict[str, Any]:
+  """What the family says of itself, from one batch of draws."""
+  if not isinstance(family, HasReport):
+    return {}
+  num = min(options.batch_size, options.num)
+  rows = {name: value[:num] for name, value in cond.items()} or None
+  report = compiling.jit(lambda key, params, rows: family.report(key, params, num, rows))(key, params, rows)
+  return {name: np.asarray(value, np.float64).tolist() for name, value in report.items()}
 
 
 def _mean(values: np.ndarray) -> tuple[float, float]:

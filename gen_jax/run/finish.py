@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gen_jax.family import Family
+from gen_jax.family import Family, HasLatents
 from gen_jax.run import config as configs
 from gen_jax.run import mesh as meshes
 from gen_jax.run import sample, writer
@@ -15,6 +15,7 @@ from gen_jax.types import Key, PyTree
 
 _SAMPLES = 2  # stream of keys that come from the seed; the loop has the others
 _SHOWN = 256  # images in a grid, at most
+_RECONSTRUCTED = 10  # images in a row of reconstructions
 
 
 class Grids:
@@ -46,6 +47,8 @@ def finish(trained: Trained, source: Any) -> None:
   workdir, config = trained.workdir, trained.config
   seed = config.seed
   write_samples(trained, config.train.num_samples, seed=seed)
+  if isinstance(trained.family, HasLatents) and trained.family.spec.kind == "image":
+    write_reconstructions(trained, source, seed=seed)
   if meshes.is_main():
     writer.plot(workdir)
     print(f"loss plot: {workdir / 'loss.png'}")
@@ -71,6 +74,20 @@ def write_samples(trained: Trained, num: int, *, seed: int, cond: dict[str, int 
   )
 
 
+def write_reconstructions(trained: Trained, source: Any, *, seed: int) -> None:
+  """Writes `reconstructions.png`: test images, and below each what becomes of it through its code."""
+  split = source.split("test")
+  index = np.resize(np.random.default_rng(seed).permutation(len(split)), _RECONSTRUCTED**2 // 2)
+  x = np.asarray(source.prepare(key(seed), split[index], training=False)["x"])
+  back = sample.through_codes(trained.family, trained.params, x, key=key(seed))
+  if not meshes.is_main():
+    return
+  pairs = np.stack([a.reshape(-1, _RECONSTRUCTED, *x.shape[1:]) for a in (x, back)], axis=1)
+  path = trained.workdir / "reconstructions.png"
+  sample.picture(path, trained.family.spec, pairs.reshape(-1, *x.shape[1:]), _RECONSTRUCTED)
+  print(f"reconstructions: {path} (test images, each above its own)")
+
+
 def _rows(trained: Trained, num: int, cond: dict[str, int | str]) -> dict[str, np.ndarray]:
   """Rows of the conditions that are given; of all others but labels, those of the first examples of the test split."""
   family, rows = trained.family, {name: np.full(num, value) for name, value in cond.items()}
@@ -90,6 +107,10 @@ def score(trained: Trained, source: Any, *, seed: int) -> dict[str, Any]:
   record = {"step": trained.step, **evaluate(trained, source, options, seed=seed, raw=trained.raw)}
   if meshes.is_main():
     writer.record(trained.workdir, record)
+    if "noise_levels" in record:
+      path, labels = trained.workdir / "consistency.png", ("sigma / alpha", "distance to the teacher's endpoint")
+      writer.curve(path, record["noise_levels"], record["endpoint_distances"], labels)
+      print(f"distance along the teacher's trajectories: {path}")
     show(record)
     print(f"metrics: {trained.workdir / 'metrics.json'}")
   return record

@@ -78,6 +78,22 @@ def load(
   return Trained(family=family, params=params, config=config, workdir=workdir, step=step, raw=raw)
 
 
+def untrained(config: str) -> Trained:
+  """The model of a config before its first step, to try out what needs a run before there is one.
+
+  Args:
+    config: a config file, with a variant or without: "configs/diffusion_digits.py:smoke".
+
+  Raises:
+    InputError: there is no such config, or it is wrong.
+  """
+  complete = configs.load(config)
+  source, family = configs.build(complete)
+  batch = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), _example(source.spec, complete.train.batch_size))
+  params = jax.jit(family.init)(jax.random.key(complete.seed), batch).eval_params
+  return Trained(family=family, params=params, config=complete, workdir=pathlib.Path(), step=0)
+
+
 def _example(spec: Spec, batch_size: int) -> PyTree:
   """The shapes of a batch."""
   batch = {"x": jax.ShapeDtypeStruct((batch_size, *spec.shape), jnp.float32)}

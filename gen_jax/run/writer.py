@@ -198,6 +198,17 @@ def plot(workdir: pathlib.Path) -> pathlib.Path:
   return workdir / "loss.png"
 
 
+def curve(path: pathlib.Path, x: list[float], y: list[float], labels: tuple[str, str]) -> None:
+  """Draws y against x, both on logarithmic axes."""
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(7, 4), layout="constrained")
+  axes = figure.add_subplot(xscale="log", yscale="log", xlabel=labels[0], ylabel=labels[1])
+  axes.plot(x, y, marker="o")
+  axes.grid(alpha=0.3)
+  figure.savefig(path, dpi=120)
+
+
 def record(workdir: pathlib.Path, metrics: dict[str, Any]) -> None:
   """Writes an evaluation to `metrics.json` and adds it to `metrics.jsonl`."""
   write(workdir / "metrics.json", json.dumps(metrics, indent=2) + "\n")

@@ -159,3 +159,12 @@ def test_full_disk(three, monkeypatch, when):
   with pytest.raises(OSError, match="No space left"):
     three.save(4, _state(4))
   assert sorted(os.listdir(three.folder)) == ["1", "2", "3"]
+
+
+def test_a_checkpoint_from_before_a_field_existed_is_taken(three):
+  path = three.folder / "3" / "manifest.json"
+  manifest = json.loads(path.read_text())
+  del manifest["config"]["family"]["optimizer"]["clip"]
+  path.write_text(json.dumps(manifest))
+  step, _ = three.restore(_like(_state(0)))
+  assert step == 3

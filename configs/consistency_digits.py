@@ -1,0 +1,73 @@
+"""Consistency models on scikit-learn's handwritten digits, 8x8: one network evaluation a sample.
+
+  python launch.py --config=configs/consistency_digits.py --workdir=runs/consistency_digits
+
+Improved consistency training, from scratch. Variants that name a run expect it in runs/diffusion_digits, which
+configs/diffusion_digits.py makes.
+
+Variants:
+  original: consistency training as first published: the target is a moving average, and levels grow with the steps.
+  distillation: consistency distillation of the run, a step of Heun's method at a time.
+  tuning: easy consistency tuning, from the parameters of the run.
+  two: two evaluations a sample.
+  smoke: a test of a few seconds.
+"""
+
+import ml_collections
+
+_STEPS = 1600
+_RUN = dict(name="load.load", workdir="runs/diffusion_digits")
+_NEIGHBOURS = {
+  "original": dict(name="neighbours.growing", total=_STEPS),
+  "distillation": dict(name="neighbours.levels", num=18),
+  "tuning": dict(name="neighbours.tuning", total=_STEPS),
+}
+VARIANTS = {
+  "original": dict(
+    family=dict(
+      weight="neighbours.unit",
+      distance="distances.l2",
+      target_decay=0.9,
+    )
+  ),
+  "distillation": dict(family=dict(teacher=_RUN, start=_RUN, weight="neighbours.unit", target_decay=0.95)),
+  "tuning": dict(family=dict(start=_RUN)),
+  "two": dict(family=dict(steps=2)),
+  "smoke": dict(
+    family=dict(
+      net=dict(channels=8, multipliers=(1,), attention=()), steps=2, target_decay=0.5, optimizer=dict(warmup=0)
+    ),
+    train=dict(steps=4, batch_size=16, num_samples=16),
+    evaluate=dict(num=64),
+  ),
+}
+
+
+def get_config(variant=None):
+  """The config, or one of its variants."""
+  config = ml_collections.ConfigDict(
+    dict(
+      seed=0,
+      data=dict(name="digits.Digits"),
+      family=dict(
+        name="consistency.Consistency",
+        net=dict(name="unet.UNet", channels=32, multipliers=(1, 2), blocks=1, attention=(1,)),
+        path="gaussian.cosine",
+        prediction="prediction.v",
+        neighbours=_NEIGHBOURS.get(variant, dict(name="neighbours.doubling", total=_STEPS)),
+        weight="neighbours.inverse",
+        distance="distances.pseudo_huber",
+        target_decay=0.0,
+        teacher=None,
+        start=None,
+        clip=True,
+        ema_decay=0.995,
+        optimizer=dict(lr=1e-3, warmup=100, schedule="cosine", decay_steps=_STEPS, clip=1.0),
+      ),
+      train=dict(steps=_STEPS, batch_size=64),
+      evaluate=dict(features="features.digits"),
+    )
+  )
+  if variant:
+    config.update(VARIANTS[variant])
+  return config

@@ -1,0 +1,41 @@
+"""Mean flow on scikit-learn's handwritten digits, 8x8: one network for any number of steps.
+
+  python launch.py --config=configs/mean_flow_digits.py --workdir=runs/mean_flow_digits
+
+Variants:
+  smoke: a test of a few seconds.
+"""
+
+import ml_collections
+
+_STEPS = 1600
+VARIANTS = {
+  "smoke": dict(
+    family=dict(net=dict(channels=8, multipliers=(1,), attention=()), steps=2, optimizer=dict(warmup=0)),
+    train=dict(steps=4, batch_size=16, num_samples=16),
+    evaluate=dict(num=64),
+  ),
+}
+
+
+def get_config(variant=None):
+  """The config, or one of its variants."""
+  config = ml_collections.ConfigDict(
+    dict(
+      seed=0,
+      data=dict(name="digits.Digits"),
+      family=dict(
+        name="mean_flow.MeanFlow",
+        net=dict(name="unet.UNet", channels=32, multipliers=(1, 2), blocks=1, attention=(1,)),
+        steps=1,
+        clip=True,
+        ema_decay=0.995,
+        optimizer=dict(lr=2e-3, warmup=100, schedule="cosine", decay_steps=_STEPS, clip=1.0),
+      ),
+      train=dict(steps=_STEPS, batch_size=64),
+      evaluate=dict(features="features.digits"),
+    )
+  )
+  if variant:
+    config.update(VARIANTS[variant])
+  return config

@@ -1,0 +1,86 @@
+"""Consistency models: a network that maps any point of a probability flow to where the flow starts, in one step."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from gen_jax.errors import InputError
+from gen_jax.family import State
+from gen_jax.ops.distances import Distance
+from gen_jax.processes.consistency import ConsistencyModel
+from gen_jax.processes.neighbours import Neighbours, PairWeight
+from gen_jax.resolve import part
+from gen_jax.solvers.base import Solver
+from gen_jax.steps import descend
+from gen_jax.types import Array, Batch, Key, Metrics, PyTree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Consistency(ConsistencyModel):
+  """Consistency models in discrete time: arXiv:2303.01469.
+
+  A student f agrees with itself at two neighbouring times of one trajectory: E[w d(f(xt, t), f'(xs, s))], with f' that
+  is not differentiated. With a teacher, xs is one step of `solver` along its flow (consistency distillation, algorithm
+  2); without one, xs has the data and the noise of xt (consistency training, algorithm 3). What is called improved
+  consistency training (arXiv:2310.14189) and easy consistency tuning (arXiv:2406.14548) are choices of `neighbours`,
+  `weight`, `distance` and `start`.
+
+  Attributes:
+    neighbours: density of the pairs of times, and how it changes as training goes on.
+    weight: what each pair counts for.
+    distance: how estimates are compared.
+    solver: takes the step along the teacher's flow: deterministic and without memory.
+    target_decay: decay mu_0 of the moving average that f' is, in the power of `neighbours.coarse`; 0 for f itself.
+
+  Raises:
+    InputError: settings that do not fit each other, the data, or the runs that are named.
+  """
+
+  neighbours: Neighbours = part("processes", "neighbours.levels")
+  weight: PairWeight = part("processes", "neighbours.unit")
+  distance: Distance = part("ops", "distances.pseudo_huber")
+  solver: Solver = part("solvers", "edm.heun")
+  target_decay: float = 0.0
+
+  def __post_init__(self):
+    super().__post_init__()
+    memory = self.solver.init(self.path.problem(lambda t, x: x), jnp.zeros((1, 1)))
+    if self.solver.stochastic or not self.solver.evaluations or jax.tree.leaves(memory):
+      raise InputError("solver: choose one that takes a single step, without noise or memory, such as edm.heun")
+    if not 0 <= self.target_decay < 1:
+      raise InputError(f"target_decay = {self.target_decay} should be in [0, 1)")
+
+  def init(self, key: Key, batch: Batch) -> State:
+    """The state before the first step."""
+    state = super().init(key, batch)
+    if not self.target_decay:
+      return state
+    return state.replace(extra={**state.extra, "target": jax.tree.map(jnp.copy, state.params)})
+
+  def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
+    """One step of gradient descent on `loss`, and one of the target's average."""
+    coarse = self.neighbours.coarse(state.step)
+    state, metrics = descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
+    if self.target_decay:
+      mix = 1 - self.target_decay**coarse
+      target = jax.tree.map(lambda t, p: t + mix.astype(t.dtype) * (p - t), state.extra["target"], state.params)
+      state = state.replace(extra={**state.extra, "target": target})
+    state, distance = self.probe(state)
+    return state, {**metrics, **distance}
+
+  def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
+    """The weighted distance between both ends of a step, averaged over pairs of times."""
+    key_t, key_eps, key_net = jax.random.split(key, 3)
+    x, path = batch["x"], self.path
+    t, s = self.neighbours.draw(key_t, path, len(x), state.step)
+    xt, eps = path.perturb(key_eps, x, t)
+    if self.teacher is None:
+      xs = path.mix(x, eps, s)
+    else:
+      problem = path.problem(self.teach(state.extra["teacher"], batch))
+      xs, _ = self.solver.step(self.solver.of(problem), key, xt, t, s, self.solver.init(problem, xt))
+    target = self.origin(state.extra.get("target", params), batch, key_net)(s, xs)
+    estimate = self.origin(params, batch, key_net)(t, xt)
+    errors = self.distance(estimate, jax.lax.stop_gradient(target))
+    return jnp.mean(self.weight(path, t, s) * errors), ({}, state.extra)

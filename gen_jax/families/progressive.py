@@ -1,0 +1,100 @@
+"""Progressive distillation: a student does in one step what its teacher does in two, again and again."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gen_jax.errors import InputError
+from gen_jax.family import State
+from gen_jax.ops.shapes import expand
+from gen_jax.processes.gaussian import Gaussian
+from gen_jax.processes.prediction import Prediction
+from gen_jax.processes.student import Student, jump
+from gen_jax.processes.weighting import Weighting
+from gen_jax.resolve import part
+from gen_jax.solvers.grids import Grid
+from gen_jax.steps import descend
+from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progressive(Student):
+  """Progressive distillation: arXiv:2202.00512, algorithm 2.
+
+  In the first of `rounds`, the student learns to do two steps of DDIM of the teacher in one; in each that follows, it
+  is the teacher of a student that starts with its parameters. The last has `steps` steps; the first teacher takes
+  2^rounds as many. A run can be the teacher of another, with fewer steps.
+
+  Attributes:
+    grid: where the steps of the finest teacher end.
+    weight: weight of the error of the data at each time.
+    rounds: how often the number of steps is halved.
+    round_steps: steps of training in a round; the last goes on as long as training does.
+
+  Raises:
+    InputError: settings that do not fit each other, the data, or the runs that are named; no teacher.
+  """
+
+  path: Gaussian = part("processes", "gaussian.cosine")
+  prediction: Prediction = part("processes", "prediction.v")
+  grid: Grid = part("solvers", "grids.cosine")
+  weight: Weighting = part("processes", "weighting.truncated")
+  rounds: int = 5
+  round_steps: int = 1000
+
+  def __post_init__(self):
+    if self.teacher is None:
+      raise InputError('teacher: there is nothing to distil: set teacher=dict(name="load.load", workdir="runs/...")')
+    super().__post_init__()
+    self._check_prediction("teacher", self.teacher.family)
+    for name in ("rounds", "round_steps"):
+      if getattr(self, name) < 1:
+        raise InputError(f"{name} = {getattr(self, name)} should be at least 1")
+
+  def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
+    """One step of gradient descent on `loss`; at the end of a round, the student becomes the teacher."""
+    state, metrics = descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
+    over = (state.step % self.round_steps == 0) & (state.step < self.rounds * self.round_steps)
+    teacher = jax.tree.map(lambda old, new: jnp.where(over, new, old), state.extra["teacher"], state.eval_params)
+    state, distance = self.probe(state.replace(extra={**state.extra, "teacher": teacher}))
+    return state, {**metrics, **distance}
+
+  def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
+    """The weighted error of the data that one step needs to end where two of the teacher's do: appendix G's target."""
+    key_t, key_eps, key_net = jax.random.split(key, 3)
+    x, path = batch["x"], self.path
+    done = jnp.minimum(state.step // self.round_steps, self.rounds - 1)
+    stride = 2**done  # of the teacher's steps, in those of the finest grid
+    ts = self.grid(path, self.steps * 2**self.rounds)
+    n = 2 * stride * jax.random.randint(key_t, (len(x),), 0, self.steps * 2 ** (self.rounds - 1) // stride)
+    t, s = ts[n], ts[n + 2 * stride]
+    xt, _ = path.perturb(key_eps, x, t)
+    taught, own = self.teach(state.extra["teacher"], batch), self._denoise(state.extra["teacher"], batch)
+    teach = lambda t, xt: jax.lax.cond(done == 0, taught, own, t, xt)  # a student has its teacher's guidance in it
+    half = lambda i, x: jump(path, teach(ts[n + i * stride], x), x, ts[n + i * stride], ts[n + (i + 1) * stride])
+    xs = jax.lax.fori_loop(0, 2, half, xt)
+    kept = path.sigma(s) / path.sigma(t)
+    target = (xs - expand(kept, xt) * xt) / expand(path.alpha(s) - kept * path.alpha(t), xt)
+    error = jnp.square(self._denoise(params, batch, key_net)(t, xt) - jax.lax.stop_gradient(target))
+    return jnp.mean(self.weight(path, t) * error.reshape(len(x), -1).mean(-1)), ({"stride": stride}, state.extra)
+
+  def denoiser(self, params: PyTree, cond: Cond = None):
+    """denoise(t, xt) -> what a step from t takes for the data: meant for the times of its steps, to distil further."""
+    return self._denoise(params, cond)
+
+  @property
+  def _first(self) -> Any:
+    return self.teacher if self.start is None else self.start
+
+  def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:
+    """The samples that `steps` steps of DDIM make of `noise` [B, *shape], which has the scale sigma(t_max)."""
+    del key
+    denoise, ts = self._denoise(params, cond), self.grid(self.path, self.steps * 2**self.rounds)[:: 2**self.rounds]
+
+    def one(x, interval):
+      t, s = interval
+      return jump(self.path, denoise(t, x), x, t, s), None
+
+    return jax.lax.scan(one, noise, (ts[:-1], ts[1:]))[0]

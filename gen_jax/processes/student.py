@@ -1,0 +1,185 @@
+"""What families that learn to sample in a few steps have in common: a run to learn from, and one to start from."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gen_jax.errors import InputError
+from gen_jax.family import HasDenoiser, State
+from gen_jax.ops.shapes import expand
+from gen_jax.processes.conditional import Conditional
+from gen_jax.processes.gaussian import Gaussian
+from gen_jax.processes.prediction import Prediction
+from gen_jax.resolve import part
+from gen_jax.solvers import edm
+from gen_jax.solvers.base import trajectory
+from gen_jax.solvers.grids import Grid, rho
+from gen_jax.steps import start
+from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
+
+_WAY = 18  # steps of Heun's method to the end of a teacher's trajectory, as arXiv:2206.00364 takes for small images
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Student(Conditional):
+  """Base of families: a network that jumps along the probability flow of a path, `steps` jumps to a sample.
+
+  Attributes:
+    net: gives an output of the shape of x.
+    path: alpha and sigma; a teacher's has to be the same.
+    prediction: what the output of the network means.
+    grid: where the sampler's jumps end.
+    steps: number of the sampler's jumps, and of its network evaluations.
+    clip: whether samples are clipped to [-1, 1].
+    teacher: a run with a denoiser whose flow is learned: dict(name="load.load", workdir="runs/..."); None for that of
+      the data.
+    start: the run whose parameters training starts from, of the same network; None for random ones.
+    probes: trajectories of the teacher whose ends a student's samples are compared with as it trains.
+    probe_every: steps between such comparisons.
+
+  Raises:
+    InputError: settings that do not fit each other, the data, or the runs that are named.
+  """
+
+  path: Gaussian = part("processes", "gaussian.edm")
+  prediction: Prediction = part("processes", "prediction.edm")
+  grid: Grid = part("solvers", "grids.rho")
+  steps: int = 1
+  clip: bool = False
+  teacher: Any = dataclasses.field(default=None, metadata={"room": "run"})
+  start: Any = dataclasses.field(default=None, metadata={"room": "run"})
+  probes: int = 64
+  probe_every: int = 50
+
+  def __post_init__(self):
+    super().__post_init__()
+    for name, least in {"steps": 1, "probes": 1, "probe_every": 1}.items():
+      if getattr(self, name) < least:
+        raise InputError(f"{name} = {getattr(self, name)} should be at least {least}")
+    if self.teacher is not None:
+      self._check("teacher", self.teacher.family)
+    if self.start is not None:
+      self._check("start", self.start.family)
+      self._check_prediction("start", self.start.family)
+
+  @property
+  def evaluations(self) -> int:
+    """Network evaluations per image: one a jump."""
+    return self.steps
+
+  def init(self, key: Key, batch: Batch) -> State:
+    """The state before the first step, with the teacher's parameters and the ends of some of its trajectories.
+
+    Raises:
+      InputError: the run to start from has a network of another shape.
+    """
+    key_net, key_probe = jax.random.split(key)
+    params, extra = self._init(key_net, batch), {}
+    if self._first is not None:
+      params = self._started(params)
+    if self.teacher is not None:
+      extra["teacher"] = jax.tree.map(jnp.copy, self.teacher.params)
+      extra["probe"] = self._probe(key_probe, batch)
+      extra["endpoint_distance"] = self._endpoint_distance(params, extra["probe"])
+    return start(params, self.optimizer, ema=self.ema_decay is not None, **extra)
+
+  def probe(self, state: State) -> tuple[State, Metrics]:
+    """How far the samples are from the ends of the teacher's trajectories, taken anew every `probe_every` steps."""
+    if self.teacher is None:
+      return state, {}
+    distance = jax.lax.cond(
+      state.step % self.probe_every == 0,
+      lambda: self._endpoint_distance(state.eval_params, state.extra["probe"]),
+      lambda: state.extra["endpoint_distance"],
+    )
+    return state.replace(extra={**state.extra, "endpoint_distance": distance}), {"endpoint_distance": distance}
+
+  def sample(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Array:
+    """`num` samples, [num, *shape]."""
+    key_prior, key_path = jax.random.split(key)
+    x = self.transport(key_path, params, self.path.prior(key_prior, (num, *self.spec.shape)), cond)
+    return jnp.clip(x, -1, 1) if self.clip else x
+
+  def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:
+    """What the jumps make of `noise` [B, *shape], which has the scale sigma(t_max)."""
+    raise NotImplementedError
+
+  def teach(self, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
+    """The teacher's denoiser with these parameters, guided as its run says."""
+    told = {name: cond[name] for name in self.teacher.family.conditions} if cond else None
+    return self.teacher.family.denoiser(params, told or None)
+
+  def _denoise(self, params: PyTree, cond: Cond, key: Key | None = None) -> Callable[[Array, Array], Array]:
+    """(t, xt) -> the estimate of the data that the network's output stands for; with `key`, as in training."""
+    training = {} if key is None else dict(train=True, rngs={"dropout": key})
+
+    def denoise(t, xt):
+      around = self.prediction(self.path, jnp.broadcast_to(t, xt.shape[:1]))
+      out = self._net.apply(params, expand(around.scale, xt) * xt, around.time, self._cond(cond), None, **training)
+      return around.to_x0(out, xt)
+
+    return denoise
+
+  def _probe(self, key: Key, batch: Batch) -> PyTree:
+    """Noise, where the teacher's flow takes it, and what it was told on the way."""
+    noise = self.path.prior(key, (self.probes, *self.spec.shape))
+    row = jnp.arange(self.probes) % len(batch["x"])
+    cond = {name: batch[name][row] for name in self.conditions}
+    return {"noise": noise, "end": self._way(noise, cond)[1][-1], **cond}
+
+  def _way(self, noise: Array, cond: Cond) -> tuple[Array, Array]:
+    """The teacher's trajectories from `noise` [B, *shape]: times [N], t_max to t_min, and states [N, B, *shape]."""
+    problem, ts = self.path.problem(self.teach(self.teacher.params, cond)), rho()(self.path, _WAY)
+    return ts, trajectory(edm.heun, problem, jax.random.key(0), noise, ts)
+
+  def _endpoint_distance(self, params: PyTree, probe: PyTree) -> Array:
+    """The root mean squared difference between samples and the ends of the teacher's trajectories."""
+    x = self.transport(jax.random.key(0), params, probe["noise"], {n: probe[n] for n in self.conditions} or None)
+    return jnp.sqrt(jnp.square(x - probe["end"]).mean())
+
+  def _started(self, params: PyTree) -> PyTree:
+    """The parameters of the run to start from; `params` has those of this network, for their shapes."""
+    shapes = lambda tree: {jax.tree_util.keystr(k): jnp.shape(v) for k, v in jax.tree_util.tree_leaves_with_path(tree)}
+    if shapes(params) != shapes(self._first.params):
+      raise InputError("start: its network has other parameters: set net to that of the run")
+    return jax.tree.map(jnp.copy, self._first.params)
+
+  def _check(self, name: str, family: Any) -> None:
+    if not isinstance(family, HasDenoiser):
+      raise InputError(f"{name}: {type(family).__name__} has no denoiser: choose a run of a diffusion model")
+    if family.spec.shape != self.spec.shape:
+      raise InputError(f"{name}: its data have the shape {family.spec.shape}, these {self.spec.shape}")
+    if set(family.conditions) != set(self.conditions):
+      raise InputError(f"{name}: it is conditioned on {family.conditions}, this on {self.conditions}: set conditions")
+    ends = [(path.alpha(self._places), path.sigma(self._places)) for path in (self.path, family.path)]
+    if not jnp.allclose(*jnp.asarray(ends), rtol=1e-4, atol=1e-6):
+      raise InputError(f"{name}: its path is another: set path to that of the run")
+
+  def _check_prediction(self, name: str, family: Any) -> None:
+    pairs = zip(*(f.prediction(self.path, self._places) for f in (self, family)), strict=True)
+    if not all(jnp.allclose(ours, theirs, rtol=1e-3, atol=1e-6) for ours, theirs in pairs):
+      raise InputError(f"{name}: its network predicts something else: set prediction to that of the run")
+
+  @property
+  def _first(self) -> Any:
+    """The run whose parameters training starts from."""
+    return self.start
+
+  @property
+  def _places(self) -> Array:
+    """Some times of the path."""
+    return jnp.linspace(self.path.t_min, self.path.t_max, 5)
+
+
+def jump(path: Any, x0: Array, xt: Array, t: Array, s: Array) -> Array:
+  """Where the straight line from xt [B, ...] at t to the estimate x0 of the data is at s: a step of DDIM.
+
+  It is xt itself where s = t, whatever x0 is: arXiv:2010.02502, eq. 12 without noise.
+  """
+  t, s = (jnp.broadcast_to(jnp.asarray(u, xt.dtype), xt.shape[:1]) for u in (t, s))
+  kept = jnp.where(s == t, 1.0, path.sigma(s) / path.sigma(t))
+  added = jnp.where(s == t, 0.0, path.alpha(s) - kept * path.alpha(t))
+  return expand(kept, xt) * xt + expand(added, xt) * x0

@@ -1,0 +1,260 @@
+"""Consistency models on Gaussian data, whose consistency function is known."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax.errors import InputError
+from gen_jax.families.consistency import Consistency
+from gen_jax.families.continuous_consistency import ContinuousConsistency
+from gen_jax.families.diffusion import Diffusion
+from gen_jax.families.vae import VAE
+from gen_jax.family import HasDenoiser, HasLogProb
+from gen_jax.nets.mlp import TimeMLP
+from gen_jax.ops import distances
+from gen_jax.ops.shapes import expand
+from gen_jax.processes import gaussian, neighbours, prediction
+from gen_jax.solvers import edm, sde, semilinear
+from gen_jax.types import Spec
+
+PLANE = Spec(shape=(2,), kind="vector", classes=3)
+STD = 0.5  # of the Gaussian data that the exact networks know
+SMALL = TimeMLP(width=8, depth=1)
+
+
+class Table(nn.Module):
+  """Outputs that are a known multiple of x at each noise level: factor(sigma / alpha) x."""
+
+  factor: Any
+  conditions: tuple = ()
+
+  @nn.compact
+  def __call__(self, x, time, cond=None, hidden=None, *, train=False):
+    off = self.param("off", nn.initializers.zeros_init(), ())
+    return expand(self.factor(jnp.exp(4 * time)) + off, x) * x
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """What `run.load` gives, without a run."""
+
+  family: Any
+  params: Any
+
+
+def exact_teacher(path):
+  """The denoiser of N(0, STD^2): E[z | z + r eps] = STD^2 / (STD^2 + r^2) (z + r eps), for inputs of unit variance."""
+  factor = lambda r: STD**2 / (STD**2 + r**2) * jnp.sqrt(1 + r**2)
+  family = Diffusion(spec=PLANE, path=path, net=Table(factor), prediction=prediction.x0())
+  return Trained(family, start(family).params)
+
+
+def exact_student(path):
+  """The estimate of the data with which a jump to t_min ends where the flow of N(0, STD^2) does."""
+  least = path.sigma(jnp.asarray(path.t_min)) / path.alpha(jnp.asarray(path.t_min))
+
+  def factor(r):
+    end = jnp.sqrt((STD**2 + least**2) / (STD**2 + r**2))
+    return (end - least / r) / (1 - least / r) * jnp.sqrt(1 + r**2)
+
+  return dict(path=path, net=Table(factor), prediction=prediction.x0())
+
+
+def start(family, num=8):
+  batch = {"x": jnp.zeros((num, *family.spec.shape)), "label": jnp.zeros(num, jnp.int32)}
+  return jax.jit(family.init)(jax.random.key(0), batch)
+
+
+PATHS = {"edm": gaussian.edm(), "cosine": gaussian.cosine(), "rectified": gaussian.rectified()}
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_the_function_is_the_identity_at_the_start(path):
+  """For any parameters: these are random, and far from small."""
+  family = Consistency(spec=PLANE, net=SMALL, path=path)
+  params = jax.tree.map(lambda p: p + 3.0, start(family).params)
+  x = jax.random.normal(jax.random.key(1), (50, 2))
+  f = jax.jit(family.origin(params))
+  np.testing.assert_array_equal(f(path.t_min, x), x)
+  assert not np.allclose(f(2 * path.t_min, x), x, rtol=1e-3)
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_the_exact_function_maps_the_flow_to_its_start(path):
+  """Checks the oracle of the tests below against the solver: the path of one point, by Heun's method."""
+  from gen_jax.solvers.base import integrate
+  from gen_jax.solvers.grids import rho
+
+  student = Consistency(spec=PLANE, **exact_student(path))
+  teacher = exact_teacher(path)
+  problem = path.problem(teacher.family.denoiser(teacher.params))
+  x = path.sigma(jnp.asarray(path.t_max)) * jnp.array([[1.0, -0.3]])
+  end = integrate(edm.heun, problem, jax.random.key(0), x, rho()(path, 200))
+  np.testing.assert_allclose(student.origin(start(student).params)(path.t_max, x), end, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+  "solver, tolerance", [(edm.heun, 1e-6), (semilinear.dpmpp_2s, 1e-6), (semilinear.ddim(), 1e-4)]
+)
+def test_distillation_has_no_loss_at_the_exact_function(solver, tolerance):
+  """But for the solver's error, between levels that are near: and any change of the function has one."""
+  path = gaussian.edm()
+  teacher = exact_teacher(path)
+  family = Consistency(
+    spec=PLANE,
+    **exact_student(path),
+    teacher=teacher,
+    solver=solver,
+    neighbours=neighbours.levels(200),
+    distance=distances.l2(),
+  )
+  state, x = start(family), STD * jax.random.normal(jax.random.key(1), (5000, 2))
+  state = state.replace(extra={**state.extra, "target": state.params})
+  loss = jax.jit(lambda params: family.loss(params, state, jax.random.key(2), {"x": x})[0])
+  assert loss(state.params) < tolerance * STD**2
+  assert loss(jax.tree.map(lambda p: p + 0.05, state.params)) > 1e-3 * STD**2
+
+
+def test_training_without_a_teacher_has_no_slope_at_the_exact_function():
+  """Its loss is not zero, but the exact function is where it is least as levels become dense."""
+  path = gaussian.edm()
+  family = Consistency(
+    spec=PLANE, **exact_student(path), neighbours=neighbours.levels(400), distance=distances.l2(), target_decay=0.9
+  )
+  state, x = start(family), STD * jax.random.normal(jax.random.key(1), (200_000, 2))
+  slope = jax.jit(jax.grad(lambda params: family.loss(params, state, jax.random.key(2), {"x": x})[0]))
+  at = lambda off: float(jax.tree.leaves(slope(jax.tree.map(lambda p: p + off, state.params)))[0])
+  assert abs(at(0.0)) < 0.1 * abs(at(0.01))
+  assert at(-0.01) < 0 < at(0.01)
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_the_tangent_vanishes_at_the_exact_function(taught):
+  """f = z STD / sqrt(cos^2 STD^2 + sin^2) is constant along the flow: with the flow known, g is zero at every point."""
+  path = gaussian.trigonometric()
+
+  def output(r):  # F = (cos z - f) / sin
+    s, c = r / jnp.sqrt(1 + r**2), 1 / jnp.sqrt(1 + r**2)
+    return (c - STD / jnp.sqrt(c**2 * STD**2 + s**2)) / s
+
+  teacher = exact_teacher(path) if taught else None
+  family = ContinuousConsistency(spec=PLANE, path=path, net=Table(output), teacher=teacher, warmup=1)
+  state, x = start(family), STD * jax.random.normal(jax.random.key(1), (20_000, 2))
+  state = state.replace(step=jnp.int32(5))
+  tangent = lambda params: family.loss(params, state, jax.random.key(2), {"x": x})[1][0]["tangent"]
+  off = {**state.params, "params": {"off": jnp.asarray(0.05)}}
+  if taught:
+    assert tangent(state.params) < 1e-4
+    assert tangent(off) > 1e-2
+  else:
+    assert tangent(state.params) > 0.1  # the noise of one pair of data and noise
+
+
+@pytest.mark.parametrize("predict, sd, sign", [(prediction.v(), 1.0, 1), (prediction.edm(0.7), 0.7, -1)])
+def test_continuous_training_moves_towards_the_exact_function(predict, sd, sign):
+  """Without a teacher the tangent is noise around zero: the slope of the loss changes sign at the exact function."""
+  path = gaussian.edm()
+
+  def output(r):  # F = (cos z - f) / sin in units of sigma_data
+    s, c = r / jnp.sqrt(sd**2 + r**2), sd / jnp.sqrt(sd**2 + r**2)
+    f = (STD / sd) / jnp.sqrt(c**2 * (STD / sd) ** 2 + s**2)
+    return sign * (c - f) / s
+
+  family = ContinuousConsistency(spec=PLANE, path=path, net=Table(output), prediction=predict, warmup=1)
+  state, x = start(family), STD * jax.random.normal(jax.random.key(1), (200_000, 2))
+  state = state.replace(step=jnp.int32(5))
+  loss = lambda p: family.loss({**state.params, "params": {"off": p}}, state, jax.random.key(2), {"x": x})[0]
+  slope = jax.jit(jax.grad(loss))
+  assert slope(-0.05) < 0 < slope(0.05)
+  assert abs(slope(0.0)) < 0.2 * abs(slope(0.05))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_samples_have_the_spread_of_the_data(steps):
+  family = Consistency(spec=PLANE, **exact_student(gaussian.edm()), steps=steps)
+  x = jax.jit(family.sample, static_argnums=2)(jax.random.key(1), start(family).params, 20_000)
+  assert family.evaluations == steps
+  np.testing.assert_allclose(np.std(x), STD, rtol=5 / np.sqrt(2 * x.size))
+
+
+def test_a_target_is_the_average_of_its_student():
+  family = Consistency(spec=PLANE, net=SMALL, target_decay=0.5)
+  state = start(family)
+  x = jax.random.normal(jax.random.key(1), (8, 2))
+  new, _ = jax.jit(family.step)(jax.random.key(2), state, {"x": x})
+  expected = jax.tree.map(lambda a, b: (a + b) / 2, state.extra["target"], new.params)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), new.extra["target"], expected)
+
+
+def test_endpoints_are_those_of_the_teacher():
+  """At the exact function little is left but the error of 18 steps of Heun's method; it is compared every so often."""
+  path = gaussian.edm()
+  family = Consistency(spec=PLANE, **exact_student(path), teacher=exact_teacher(path), probe_every=2)
+  state = start(family)
+  assert state.extra["endpoint_distance"] < 0.1 * STD
+  assert state.extra["probe"]["noise"].shape == (64, 2)
+  moved = state.replace(ema=jax.tree.map(lambda p: p + 1.0, state.ema), step=jnp.int32(3))
+  _, metrics = family.probe(moved)
+  assert metrics["endpoint_distance"] == state.extra["endpoint_distance"]
+  changed, _ = family.probe(moved.replace(step=jnp.int32(4)))
+  assert changed.extra["endpoint_distance"] > 0.1
+
+
+def test_the_report_knows_how_far_off_a_function_is():
+  """For the exact function only the solver's error is left; one shifted by c at every level is c off, but at t_min."""
+  path = gaussian.edm()
+  family = Consistency(spec=PLANE, **exact_student(path), teacher=exact_teacher(path))
+  params = start(family).params
+  report = jax.jit(lambda params: family.report(jax.random.key(1), params, 500))
+  exact = report(params)
+  assert exact["consistency_error"] < 0.05 * STD and exact["endpoint_distance"] < 0.1 * STD
+  assert exact["noise_levels"].shape == exact["endpoint_distances"].shape == (19,)
+  off = report(jax.tree.map(lambda p: p + 0.5, params))
+  np.testing.assert_allclose(off["endpoint_distance"], 0.5, rtol=0.1)  # off times an input of unit variance
+  assert off["endpoint_distances"][-1] == 0 and off["consistency_error"] > 3 * exact["consistency_error"]
+  assert Consistency(spec=PLANE, **exact_student(path)).report(jax.random.key(1), params, 5) == {}
+
+
+def test_conditions_reach_teacher_and_student():
+  teacher = Diffusion(spec=PLANE, net=SMALL, conditions=("label",), path=gaussian.edm(), prediction=prediction.edm())
+  params = jax.tree.map(lambda p: p + 0.1, start(teacher).params)
+  run = Trained(teacher, params)
+  family = Consistency(spec=PLANE, net=SMALL, conditions=("label",), teacher=run, start=run)
+  state = start(family)
+  batch = {"x": jnp.ones((8, 2)), "label": jnp.arange(8) % 3}
+  loss = lambda label: family.loss(state.params, state, jax.random.key(1), {**batch, "label": label})[0]
+  assert loss(batch["label"]) != loss(jnp.zeros(8, jnp.int32))
+  jax.tree.map(np.testing.assert_array_equal, state.params, params)
+
+
+def test_it_claims_no_likelihood_and_no_denoiser():
+  family = Consistency(spec=PLANE, net=SMALL)
+  assert not isinstance(family, HasLogProb) and not isinstance(family, HasDenoiser)
+
+
+def test_what_cannot_be_distilled_is_refused():
+  path, run = gaussian.edm(), exact_teacher(gaussian.edm())
+  student = exact_student(path)
+  image = Spec(shape=(4, 4, 1), kind="image", levels=16)
+  with pytest.raises(InputError, match="VAE has no denoiser"):
+    Consistency(spec=image, teacher=Trained(VAE(spec=image), {}))
+  with pytest.raises(InputError, match="shape"):
+    Consistency(spec=image, path=path, teacher=run)
+  with pytest.raises(InputError, match="its path is another"):
+    Consistency(spec=PLANE, path=gaussian.cosine(), teacher=run)
+  with pytest.raises(InputError, match="conditioned"):
+    Consistency(spec=PLANE, **student, conditions=("label",), teacher=run)
+  with pytest.raises(InputError, match="predicts something else"):
+    Consistency(spec=PLANE, net=student["net"], path=path, prediction=prediction.v(), start=run)
+  with pytest.raises(InputError, match="other parameters"):
+    start(Consistency(spec=PLANE, net=SMALL, path=path, prediction=prediction.x0(), start=run))
+  for solver in (sde.euler_maruyama, semilinear.dpmpp_2m):
+    with pytest.raises(InputError, match="single step"):
+      Consistency(spec=PLANE, **student, solver=solver)
+  with pytest.raises(InputError, match=r"prediction.v or prediction.edm"):
+    ContinuousConsistency(spec=PLANE, net=SMALL, prediction=prediction.eps())

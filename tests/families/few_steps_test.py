@@ -1,0 +1,199 @@
+"""Progressive distillation, shortcut models and mean flows on Gaussian data, where what they learn is known."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax.errors import InputError
+from gen_jax.families.diffusion import Diffusion
+from gen_jax.families.mean_flow import MeanFlow
+from gen_jax.families.progressive import Progressive
+from gen_jax.families.shortcut import Shortcut
+from gen_jax.nets.mlp import TimeMLP
+from gen_jax.ops.shapes import expand
+from gen_jax.processes import gaussian, guidance, prediction
+from gen_jax.solvers.grids import rho, times
+from gen_jax.types import Spec
+
+PLANE = Spec(shape=(2,), kind="vector", classes=3)
+STD = 0.5  # of the Gaussian data that the exact networks know
+SMALL = TimeMLP(width=8, depth=1)
+
+
+class Linear(nn.Module):
+  """A known multiple of x: (factor(time) + off) x, the parameter `off` being zero."""
+
+  factor: Any
+  conditions: tuple = ()
+
+  @nn.compact
+  def __call__(self, x, time, cond=None, hidden=None, *, train=False):
+    off = self.param("off", nn.initializers.zeros_init(), ())
+    return expand(self.factor(time) + off, x) * x
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """What `run.load` gives, without a run."""
+
+  family: Any
+  params: Any
+
+
+def average_velocity(time):
+  """The flow of N(0, STD^2) scales x by std(t - h) / std(t), std(t)^2 = (1 - t)^2 STD^2 + t^2."""
+  t, h = time[:, 0], time[:, 1]
+  variance = lambda t: (1 - t) ** 2 * STD**2 + t**2
+  slope = (t - (1 - t) * STD**2) / variance(t)  # d/dt log std
+  jump = -jnp.expm1((jnp.log(variance(t - h)) - jnp.log(variance(t))) / 2) / jnp.maximum(h, 1e-3)
+  return jnp.where(h < 1e-3, slope, jump)
+
+
+def start(family, num=8):
+  batch = {"x": jnp.zeros((num, *family.spec.shape)), "label": jnp.zeros(num, jnp.int32)}
+  return jax.jit(family.init)(jax.random.key(0), batch)
+
+
+def data(num):
+  return {"x": STD * jax.random.normal(jax.random.key(1), (num, 2))}
+
+
+@pytest.mark.parametrize("kind", [Shortcut, MeanFlow])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_any_number_of_exact_jumps_gives_the_data(kind, steps):
+  family = kind(spec=PLANE, net=Linear(average_velocity), steps=steps)
+  x = jax.jit(family.sample, static_argnums=2)(jax.random.key(2), start(family).params, 20_000)
+  assert family.evaluations == steps
+  np.testing.assert_allclose(np.std(x), STD, rtol=5 / np.sqrt(2 * x.size))
+
+
+def test_a_shortcut_agrees_with_two_of_half_its_length():
+  family = Shortcut(spec=PLANE, net=Linear(average_velocity), share=0.5)
+  state = start(family)
+  loss = jax.jit(lambda params: family.loss(params, state, jax.random.key(2), data(20_000))[1][0]["jumps"])
+  assert loss(state.params) < 1e-8
+  assert loss(jax.tree.map(lambda p: p + 0.1, state.params)) > 1e-3
+
+
+def test_shortcuts_have_lengths_and_starts_that_fit_the_way():
+  seen = {}
+
+  def factor(time):
+    seen["time"] = time
+    return jnp.zeros(len(time))
+
+  family = Shortcut(spec=PLANE, net=Linear(factor), share=0.5, finest=8)
+  state = start(family)
+  with jax.disable_jit():
+    family.loss(state.params, state, jax.random.key(2), data(400))
+  t, h = np.asarray(seen["time"]).T
+  assert set(np.unique(h[:200])) == {1.0, 0.5, 0.25} and (h[200:] == 0).all()
+  assert np.allclose(t[:200] / h[:200] % 1, 0) and (t[:200] >= h[:200]).all() and (t <= 1).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_mean_flow_has_no_slope_at_the_exact_average(share):
+  """Its target is noisy, with the right mean: for plain squared errors the exact average is where the loss is least."""
+  family = MeanFlow(spec=PLANE, net=Linear(average_velocity), share=share, power=0.0)
+  state, batch = start(family), data(400_000)
+  slope = jax.jit(jax.grad(lambda params: family.loss(params, state, jax.random.key(2), batch)[0]))
+  at = lambda off: float(jax.tree.leaves(slope(jax.tree.map(lambda p: p + off, state.params)))[0])
+  assert at(-0.05) < 0 < at(0.05)
+  assert abs(at(0.0)) < 0.1 * abs(at(0.05))
+
+
+def ddim_teacher(path):
+  factor = lambda time: STD**2 / (STD**2 + jnp.exp(8 * time)) * jnp.sqrt(1 + jnp.exp(8 * time))
+  family = Diffusion(spec=PLANE, path=path, net=Linear(factor), prediction=prediction.x0())
+  return Trained(family, start(family).params)
+
+
+def test_progressive_distillation_does_two_steps_in_one():
+  """On edm's path, DDIM multiplies z by m = (r' / r) + (1 - r' / r) STD^2 / (STD^2 + r^2) from r to r'."""
+  path = gaussian.edm(sigma_max=10.0)
+  teacher = ddim_teacher(path)
+  ts = np.array([10.0, 1.0, 0.002])
+  keep = ts[1:] / ts[:-1]
+  m = np.prod(keep + (1 - keep) * STD**2 / (STD**2 + ts[:-1] ** 2))
+  whole = ts[2] / ts[0]
+  answer = (m - whole) / (1 - whole)  # the estimate of the data, over z, with which one step gets there
+
+  def right(time):
+    r = jnp.exp(4 * time)
+    return jnp.where(r > 9.9, answer * jnp.sqrt(1 + r**2), 0.0)
+
+  family = Progressive(
+    spec=PLANE,
+    path=path,
+    net=Linear(right),
+    prediction=prediction.x0(),
+    teacher=teacher,
+    grid=times(tuple(float(t) for t in ts)),
+    rounds=1,
+  )
+  state = start(family)
+  loss = jax.jit(lambda params: family.loss(params, state, jax.random.key(2), data(1000))[0])
+  assert loss(state.params) < 1e-8
+  assert loss(jax.tree.map(lambda p: p + 0.01, state.params)) > 1e-6
+  noise = jnp.array([[5.0, -3.0]])
+  np.testing.assert_allclose(family.transport(jax.random.key(0), state.params, noise), m * noise, rtol=1e-4)
+
+
+def test_rounds_halve_the_steps_and_hand_on_the_student():
+  net = TimeMLP(width=8, depth=1)
+  path = gaussian.cosine()
+  teacher = Diffusion(spec=PLANE, net=net, path=path)
+  run = Trained(teacher, jax.tree.map(lambda p: p + 0.1, start(teacher).params))
+  family = Progressive(spec=PLANE, net=net, teacher=run, rounds=2, round_steps=2, ema_decay=None)
+  state, step = start(family), jax.jit(family.step)
+  jax.tree.map(np.testing.assert_array_equal, state.params, run.params)
+  seen = []
+  for n in range(6):
+    state, metrics = step(jax.random.key(n), state, data(16))
+    same = jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), state.extra["teacher"], state.params))
+    seen.append((int(metrics["stride"]), same))
+  assert seen == [(1, False), (1, True), (2, False), (2, False), (2, False), (2, False)]
+
+
+def test_a_student_is_not_guided_twice():
+  """The first teacher is guided; those that follow were taught by it and have its guidance in them."""
+  path = gaussian.cosine()
+  options = dict(spec=PLANE, net=SMALL, conditions=("label",), cond_dropout=0.1, path=path)
+  plain = Diffusion(**options)
+  guided = Diffusion(**options, guidance=guidance.classifier_free(weight=3.0))
+  params = jax.tree.map(
+    lambda p: p + 0.1 * jnp.cos(jnp.arange(p.size, dtype=p.dtype)).reshape(p.shape), start(plain).params
+  )
+  batch = {**data(16), "label": jnp.arange(16) % 3}
+  losses = {}
+  for name, teacher in {"plain": plain, "guided": guided}.items():
+    family = Progressive(
+      spec=PLANE, net=SMALL, path=path, conditions=("label",), teacher=Trained(teacher, params), rounds=2, round_steps=5
+    )
+    state = start(family)
+    loss = jax.jit(
+      lambda step, family=family, state=state: family.loss(
+        state.params, state.replace(step=step), jax.random.key(1), batch
+      )[0]
+    )
+    losses[name] = [float(loss(jnp.int32(step))) for step in (0, 5)]
+  assert losses["plain"][0] != losses["guided"][0]
+  assert losses["plain"][1] == losses["guided"][1]
+
+
+def test_wrong_settings_are_refused():
+  with pytest.raises(InputError, match="nothing to distil"):
+    Progressive(spec=PLANE, net=SMALL)
+  with pytest.raises(InputError, match="power of 2"):
+    Shortcut(spec=PLANE, net=SMALL, finest=100)
+  with pytest.raises(InputError, match="share"):
+    MeanFlow(spec=PLANE, net=SMALL, share=1.5)
+  with pytest.raises(InputError, match="steps = 0"):
+    MeanFlow(spec=PLANE, net=SMALL, steps=0)
+  with pytest.raises(InputError, match="times"):
+    MeanFlow(spec=PLANE, net=SMALL, steps=4, grid=rho())

@@ -1,0 +1,130 @@
+"""Consistency models that are trained on a Gaussian approach its consistency function, which is known.
+
+For data N(m, s^2) on the path z = x0 + r eps, the flow from r to r' is m + (z - m) sqrt((s^2 + r'^2) / (s^2 + r^2)).
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax.families.consistency import Consistency
+from gen_jax.families.continuous_consistency import ContinuousConsistency
+from gen_jax.families.diffusion import Diffusion
+from gen_jax.nets.mlp import TimeMLP
+from gen_jax.ops import distances
+from gen_jax.ops.shapes import expand
+from gen_jax.processes import gaussian, neighbours, prediction
+from gen_jax.solvers import edm, semilinear
+from gen_jax.steps import Optimizer
+from gen_jax.types import Spec
+
+PLANE = Spec(shape=(2,), kind="vector")
+MEAN, STD = np.array([1.0, -0.5], np.float32), 0.5
+PATH = gaussian.edm(sigma_max=20.0)
+STEPS = 4000
+
+
+class Denoiser(nn.Module):
+  """E[x0 | z] = m + s^2 / (s^2 + r^2) (z - m), for inputs of unit variance."""
+
+  conditions: tuple = ()
+
+  @nn.compact
+  def __call__(self, x, time, cond=None, hidden=None, *, train=False):
+    self.param("unused", nn.initializers.zeros_init(), ())
+    r = expand(jnp.exp(4 * time), x)
+    z = x * jnp.sqrt(1 + r**2)
+    return MEAN + STD**2 / (STD**2 + r**2) * (z - MEAN)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """What `run.load` gives, without a run."""
+
+  family: Any
+  params: Any
+
+
+@functools.cache
+def teacher():
+  family = Diffusion(spec=PLANE, path=PATH, net=Denoiser(), prediction=prediction.x0())
+  return Trained(family, jax.jit(family.init)(jax.random.key(0), {"x": jnp.zeros((2, 2))}).params)
+
+
+def error(family, factor):
+  """Root mean squared difference of a trained f from m + factor(r) (z - m), over s, at half the noise levels."""
+
+  def one(state, n):
+    key_x, key_step = jax.random.split(jax.random.fold_in(jax.random.key(1), n))
+    x = MEAN + STD * jax.random.normal(key_x, (256, 2))
+    return family.step(key_step, state, {"x": x})[0], None
+
+  state = family.init(jax.random.key(2), {"x": jnp.zeros((256, 2))})
+  state = jax.jit(lambda state: jax.lax.scan(one, state, jnp.arange(STEPS))[0])(state)
+  f = family.origin(state.eval_params)
+  z = MEAN + np.hypot(STD, PATH.t_max) * jax.random.normal(jax.random.key(3), (2000, 2))
+  return float(jnp.sqrt(jnp.square(f(PATH.t_max, z) - MEAN - factor * (z - MEAN)).mean()) / STD)
+
+
+def flow(r, r_next):
+  return np.sqrt((STD**2 + r_next**2) / (STD**2 + r**2))
+
+
+def ddim(r, r_next):
+  """One step of DDIM, by hand."""
+  return r_next / r + (1 - r_next / r) * STD**2 / (STD**2 + r**2)
+
+
+def composed(step, num):
+  """What `num` - 1 such steps along Karras's levels do."""
+  ends = PATH.t_min ** (1 / 7), PATH.t_max ** (1 / 7)
+  levels = (ends[0] + np.arange(num) / (num - 1) * (ends[1] - ends[0])) ** 7
+  return np.prod([step(r, s) for r, s in zip(levels[1:], levels[:-1], strict=True)])
+
+
+EXACT = flow(PATH.t_max, PATH.t_min)
+COMMON = dict(
+  spec=PLANE,
+  path=PATH,
+  net=TimeMLP(width=64, depth=2),
+  prediction=prediction.edm(STD),
+  ema_decay=0.99,
+  optimizer=Optimizer(lr=1e-3, schedule="cosine", decay_steps=STEPS, clip=1.0),
+)
+
+
+def distilled(num, solver):
+  return Consistency(
+    **COMMON, teacher=teacher(), solver=solver, neighbours=neighbours.levels(num), distance=distances.l2()
+  )
+
+
+def test_distillation_learns_what_the_solver_does_and_its_error_falls_with_n():
+  """With few levels f is the composition of so many steps of DDIM, whose distance to the flow is known."""
+  found = {num: error(distilled(num, semilinear.ddim()), EXACT) for num in (3, 6, 12)}
+  for num, value in found.items():
+    gap = abs(composed(ddim, num) - EXACT) * np.hypot(STD, PATH.t_max) / STD
+    assert value == pytest.approx(gap, abs=0.05), (num, value, gap)
+  assert found[12] < found[6] < found[3]
+
+
+FAMILIES = {
+  "heun": lambda: distilled(18, edm.heun),
+  "training": lambda: Consistency(**COMMON, neighbours=neighbours.growing(total=STEPS, last=20), target_decay=0.9),
+  "improved": lambda: Consistency(**COMMON, neighbours=neighbours.doubling(total=STEPS), weight=neighbours.inverse()),
+  "tuning": lambda: Consistency(**COMMON, neighbours=neighbours.tuning(total=STEPS), weight=neighbours.inverse()),
+  "continuous distillation": lambda: ContinuousConsistency(**COMMON, teacher=teacher(), warmup=1000),
+  "continuous training": lambda: ContinuousConsistency(**COMMON, warmup=1000),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_training_approaches_the_consistency_function(family):
+  """A network that knows nothing is off by more than twice the standard deviation of the data."""
+  assert error(family(), EXACT) < 0.2
