@@ -14,7 +14,11 @@ Variants:
   superresolution: told the scene at 8x8.
   edges: told the edges.
   inpainting: told one half of the scene.
+  colorization: scenes with each digit in a hue of its own, told the grey scene.
   dit: told the caption, with a transformer for a network.
+  guide: the model of the caption, worse: fewer channels, trained for a tenth of the steps.
+  autoguided: guided away from the run in runs/diffusion_scenes_guide, of the variant `guide`, which has to be there;
+    for a run that is trained: --mode=eval --config=configs/diffusion_scenes.py:autoguided --workdir=...
   smoke: a transformer told two things at once, in a test of a few seconds.
 """
 
@@ -36,6 +40,15 @@ VARIANTS = {
   "superresolution": _told("small"),
   "edges": _told("edges"),
   "inpainting": _told("masked"),
+  "colorization": _told("grey", colour=True),
+  "guide": dict(
+    family=dict(net=dict(channels=16), optimizer=dict(decay_steps=_STEPS // 10)), train=dict(steps=_STEPS // 10)
+  ),
+  "autoguided": dict(
+    family=dict(
+      guidance=dict(name="guidance.Auto", guide=dict(name="load.load", workdir="runs/diffusion_scenes_guide"))
+    )
+  ),
   "dit": dict(family=dict(optimizer=dict(lr=4e-4))),
   "smoke": dict(
     data=dict(digits="digits.Digits", shrink=1, height=16, width=16, num_train=64, num_test=32),

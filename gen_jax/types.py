@@ -25,13 +25,14 @@ class Entry:
       "boxes": float32 [B, N, 5], rows of class, top, left, bottom and right, in units of the canvas (0 to 1), filled up
       with boxes without area;
       "image": float32 [B, H, W, C] in [-1, 1];
+      "vector": float32 [B, D], any reals;
       "map": int32 [B, H, W], the class of each pixel, 0 for the background.
     shape: of one example.
     size: number of classes, of the kinds that have them.
   """
 
   name: str
-  kind: Literal["label", "text", "vectors", "boxes", "image", "map"]
+  kind: Literal["label", "text", "vectors", "boxes", "image", "vector", "map"]
   shape: tuple[int, ...] = ()
   size: int = 0
 
@@ -46,7 +47,7 @@ class Spec:
   """What one example of a data set is.
 
   Attributes:
-    shape: shape of `x`: (H, W, C) for images, (D,) for vectors.
+    shape: shape of `x`: (H, W, C) for images and for grids of codes, (D,) for vectors.
     kind: "image": floats in [-1, 1] on a grid of `levels` values; "vector": any reals.
     classes: number of classes of `label`; 0 where there are no labels.
     levels: how many values a pixel can take: level k is x = 2 k / (levels - 1) - 1. 0 for vectors.

@@ -36,12 +36,14 @@ class Plan(NamedTuple):
     corner: int [N, 2, 2], the top left of each on the canvas, in pixels.
     axis: int [N], along which the first comes before the second: 0 across, 1 down.
     turned: bool [N], whether the caption starts with the second.
+    hue: float [N, 2], the colour of each digit in turns of the colour circle, where there are colours.
   """
 
   row: np.ndarray
   corner: np.ndarray
   axis: np.ndarray
   turned: np.ndarray
+  hue: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,8 @@ class DigitScenes:
     map: 1 + class for the ink of each digit, 0 for the background;
     small: the scene at a quarter of its height and width;
     edges: how steep the scene is at each pixel, from -1 (flat) to 1;
-    masked: the scene with one half of it, across or down, black, and a plane that is 1 there and -1 elsewhere.
+    masked: the scene with one half of it, across or down, black, and a plane that is 1 there and -1 elsewhere;
+    grey: the scene without its colours, where it has some.
 
   Attributes:
     digits: the source of the digits.
@@ -65,6 +68,7 @@ class DigitScenes:
     single: share of scenes with one digit.
     num_train, num_test: number of scenes; the digits of each are those of the split of that name.
     embeddings: an npz file with `captions` [M] and `vectors` [M, T, E]; None for no entry `embedding`.
+    colour: whether each digit is painted in a pure hue of its own; of three channels, the brightest is the grey scene.
 
   Raises:
     InputError: two digits do not fit on the canvas; no file of embeddings.
@@ -78,6 +82,7 @@ class DigitScenes:
   num_train: int = 60_000
   num_test: int = 10_000
   embeddings: str | None = None
+  colour: bool = False
 
   def __post_init__(self):
     if not self._axes or min(self.height, self.width) < self.side or self.height % 4 or self.width % 4:
@@ -93,18 +98,20 @@ class DigitScenes:
 
   @property
   def spec(self) -> Spec:
-    of, (h, w) = self.digits.spec, (self.height, self.width)
+    of, (h, w), c = self.digits.spec, (self.height, self.width), 3 if self.colour else 1
     extra = [
       Entry(name="caption", kind="text", shape=(_LENGTH,)),
       Entry(name="boxes", kind="boxes", shape=(2, 5), size=of.classes),
       Entry(name="map", kind="map", shape=(h, w), size=1 + of.classes),
-      Entry(name="small", kind="image", shape=(h // 4, w // 4, 1)),
+      Entry(name="small", kind="image", shape=(h // 4, w // 4, c)),
       Entry(name="edges", kind="image", shape=(h, w, 1)),
-      Entry(name="masked", kind="image", shape=(h, w, 2)),
+      Entry(name="masked", kind="image", shape=(h, w, c + 1)),
     ]
+    if self.colour:
+      extra.append(Entry(name="grey", kind="image", shape=(h, w, 1)))
     if self.embeddings is not None:
       extra.append(Entry(name="embedding", kind="vectors", shape=next(iter(self._vectors.values())).shape))
-    return Spec(shape=(h, w, 1), kind="image", classes=of.classes, levels=256, extra=tuple(extra))
+    return Spec(shape=(h, w, c), kind="image", classes=of.classes, levels=256, extra=tuple(extra))
 
   def split(self, name: SplitName) -> Split:
     """The scenes for training or for testing."""
@@ -113,10 +120,11 @@ class DigitScenes:
   def prepare(self, key: Key, raw: Batch, training: bool) -> Batch:
     """Raw rows -> a batch; the half that `masked` hides is drawn from `key`."""
     del training
-    x, size = scale(raw["x"], 256), (len(raw["x"]), self.height // 4, 4, self.width // 4, 4, 1)
+    x, size = scale(raw["x"], 256), (len(raw["x"]), self.height // 4, 4, self.width // 4, 4, -1)
     batch = {name: raw[name].astype(entry.dtype) for name, entry in self.spec.entries.items() if name in raw}
-    small = x.reshape(size).mean((2, 4))
-    return batch | {"x": x, "small": small, "edges": _edges(x), "masked": _mask(key, x)}
+    small, grey = x.reshape(size).mean((2, 4)), x.max(-1, keepdims=True)
+    batch |= {"x": x, "small": small, "edges": _edges(grey), "masked": _mask(key, x)}
+    return batch | ({"grey": grey} if self.colour else {})
 
   @property
   def _axes(self) -> list[int]:
@@ -165,7 +173,7 @@ class Scenes:
     start = np.where(paired, np.array([0, 1])[:, None] * (size // 2), 0)
     room = np.where(paired, size // 2, size) - side
     corner = start + rng.integers(0, room + 1)
-    self._plan = Plan(row, corner, axis, rng.random(num) < 0.5)
+    self._plan = Plan(row, corner, axis, turned=rng.random(num) < 0.5, hue=rng.random((num, 2)))
 
   def __len__(self) -> int:
     return self._num
@@ -186,10 +194,11 @@ class Scenes:
     place = plan.corner[..., None, None, :] + np.moveaxis(np.indices(levels.shape[2:]), 0, -1)
     canvas[n, d, place[..., 0], place[..., 1]] = levels
     ink = canvas > _INK
+    x = _painted(canvas, plan.hue) if source.colour else canvas[..., None]
     first = np.where(plan.turned & present[:, 1], 1, 0)
     captions = [caption(c[p], a, t) for c, p, a, t in zip(classes, present, plan.axis, plan.turned, strict=True)]
     out = {
-      "x": canvas.max(1)[..., None],
+      "x": x.max(1),
       "label": classes[np.arange(len(first)), first].astype(np.int32),
       "caption": np.array([entries.text(c, _LENGTH) for c in captions], np.uint8).reshape(-1, _LENGTH),
       "boxes": _boxes(ink, classes),
@@ -220,6 +229,13 @@ def _shrunk(x: np.ndarray, factor: int, levels: int) -> np.ndarray:
   blocks = x[:, : h // factor * factor, : w // factor * factor].reshape(num, h // factor, factor, w // factor, factor)
   total = blocks.sum((2, 4), dtype=np.uint32)
   return np.round(total * np.float32(255 / (levels - 1) / factor**2)).astype(np.uint8)
+
+
+def _painted(canvas: np.ndarray, hue: np.ndarray) -> np.ndarray:
+  """Levels [N, 2, H, W] in pure hues [N, 2], from red over green and blue back to red -> [N, 2, H, W, 3]."""
+  distance = np.abs((hue[..., None] - np.array([0, 1, 2]) / 3 + 0.5) % 1.0 - 0.5)  # on the circle, from each channel's
+  share = np.clip(2 - 6 * distance, 0, 1).astype(np.float32)
+  return np.round(canvas[..., None] * share[:, :, None, None]).astype(np.uint8)
 
 
 def _boxes(ink: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -8,14 +8,16 @@ import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.family import State
+from gen_jax.ops.dequantization import nearest
 from gen_jax.processes.bounds import ends
 from gen_jax.processes.denoising import Denoising
+from gen_jax.processes.dequantizer import Dequantizer
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.learned import Monotone
 from gen_jax.processes.prediction import Prediction
 from gen_jax.processes.weighting import Weighting
 from gen_jax.resolve import part
-from gen_jax.types import Array, Batch, Key, Metrics, PyTree
+from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,13 @@ class VDM(Denoising):
   bound does not depend on the schedule between them, but the noise of its estimate does: the shape of the schedule
   minimises the square of the loss, and with it the variance (appendix I).
 
+  Without a `dequantizer`, images are levels, and the model gives each its mass. With one, q(y | x), it is a model of
+  densities, of images y between the levels, and log P(x) >= E[log p(y) - log q(y | x)] is maximised in both (Flow++,
+  arXiv:1902.00275, section 3.1, whose flow is a diffusion model here). Samples are then rounded to levels.
+
   Attributes:
     path: a schedule with parameters.
+    dequantizer: turns levels into real numbers: "dequantizer.Variational"; None to model the levels themselves.
 
   Raises:
     InputError: settings that do not fit each other or the data.
@@ -36,15 +43,47 @@ class VDM(Denoising):
   path: Monotone = part("processes", "learned.Monotone")
   prediction: Prediction = part("processes", "prediction.eps")
   weight: Weighting = part("processes", "weighting.likelihood")
+  dequantizer: Dequantizer | None = dataclasses.field(default=None, metadata={"room": "processes"})
 
   def __post_init__(self):
     super().__post_init__()
     if self.times.start():
       raise InputError("times.importance: here the schedule learns where to look: choose times.low_discrepancy")
+    if self.dequantizer is None:
+      return
+    if not self.spec.levels:
+      raise InputError("dequantizer: these data have no levels: set it to None")
+    if self.clip:
+      raise InputError("clip=True cuts off what the dequantizer adds to the outermost levels: set clip=False")
+    if not self.likelihood.variational:
+      raise InputError("the dequantizer is for the variational bound: set likelihood='bounds.Continuous'")
+
+  def bound(self, num: int = 1) -> str:
+    """Which bound `log_prob_bound` is, whatever the number of draws."""
+    name = super().bound(num)
+    return name if self.dequantizer is None else f"{name}, {self.dequantizer.name}"
 
   def path_of(self, params: PyTree) -> Gaussian:
     """The path that these parameters have learned."""
     return self.path.at(params["schedule"])
+
+  def sample(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Array:
+    """`num` samples, [num, *shape]."""
+    x = super().sample(key, params, num, cond)
+    return x if self.dequantizer is None else nearest(x, self.spec.levels)
+
+  def log_prob_bound(self, key: Key, params: PyTree, x: Array, cond: Cond = None, num: int = 1) -> Array:
+    """A lower bound on log p(x), without guidance, [B] nats: the mean of `num` draws, each of its own y."""
+    if self.dequantizer is None or num < 1:
+      return super().log_prob_bound(key, params, x, cond, num)
+    path, denoise = self.path_of(params), self._plain(params, cond)
+
+    def draw(key):
+      key_y, key_bound = jax.random.split(key)
+      y, levels, log_q = self._dequantized(params, key_y, x)
+      return self.likelihood(key_bound, path, denoise, y, levels, 1) - log_q
+
+    return jax.lax.map(draw, jax.random.split(key, num)).mean(0)
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """Minus the bound, nats per entry of x; the shape of the schedule sees the square of its integrand instead."""
@@ -59,12 +98,21 @@ class VDM(Denoising):
 
   def _terms(self, params: PyTree, key: Key, batch: Batch) -> tuple[Array, Array]:
     """The integrand at one time of each example, and the terms of both ends: [B], nats per entry of x."""
-    key_t, key_eps, key_net, key_ends, key_last = jax.random.split(key, 5)
-    x, path = batch["x"], self.path_of(params)
+    key_t, key_eps, key_net, key_ends, key_last, key_y = jax.random.split(key, 6)
+    x, levels, log_q = self._dequantized(params, key_y, batch["x"])
+    batch, path = {**batch, "x": x}, self.path_of(params)
     t, _ = self.times.draw(key_t, path, len(x), ())
     xt, _ = path.perturb(key_eps, x, t)
     denoise = functools.partial(self._trained, params, key_last, batch)
-    return self._errors(params, key_net, batch, t, xt), -ends(key_ends, path, denoise, x, self.spec.levels) / x[0].size
+    rest = log_q - ends(key_ends, path, denoise, x, levels)
+    return self._errors(params, key_net, batch, t, xt), rest / x[0].size
+
+  def _dequantized(self, params: PyTree, key: Key, x: Array) -> tuple[Array, int, Array | float]:
+    """What is modelled of x: data, how many levels they have, and their log density given x, [B] nats."""
+    if self.dequantizer is None:
+      return x, self.spec.levels, 0.0
+    y, log_q = self.dequantizer.draw(key, params["dequantizer"], x, self.spec.levels)
+    return y, 0, log_q
 
   def _trained(self, params: PyTree, key: Key, batch: Batch, t: Array, xt: Array) -> Array:
     """x0 of xt [B, ...] at time t, with what is random in training."""
@@ -72,5 +120,8 @@ class VDM(Denoising):
     return around.to_x0(self._output(params, key, batch, around)(xt), xt)
 
   def _init(self, key: Key, batch: Batch) -> PyTree:
-    key_net, key_schedule = jax.random.split(key)
-    return {**super()._init(key_net, batch), "schedule": self.path.start(key_schedule)}
+    key_net, key_schedule, key_dequantizer = jax.random.split(key, 3)
+    params = {**super()._init(key_net, batch), "schedule": self.path.start(key_schedule)}
+    if self.dequantizer is not None:
+      params["dequantizer"] = self.dequantizer.start(key_dequantizer, batch["x"])
+    return params

@@ -58,7 +58,7 @@ def score(
     source: the data.
     conditions: what the model was told; () gives no scores.
     rows: the test rows that it was told about.
-    x: a sample for each of them, [N, H, W, 1].
+    x: a sample for each of them, [N, H, W, C].
 
   Raises:
     InputError: data of another kind.
@@ -86,12 +86,12 @@ def scenes(x: np.ndarray, asked: Asked, side: int, reader: Extractor) -> Scenes:
   that place: how MNIST's digits were centred.
 
   Args:
-    x: samples [N, H, W, 1] in [-1, 1].
+    x: samples [N, H, W, C] in [-1, 1]; of colours, the brightest channel is read.
     asked: what they should show.
     side: height and width of a digit's square.
     reader: classifier of single digits, such as `features.mnist()`.
   """
-  ink = np.clip((np.asarray(x, np.float64)[..., 0] + 1) / 2, 0, 1)
+  ink = np.clip((np.asarray(x, np.float64).max(-1) + 1) / 2, 0, 1)
   rows, columns = np.indices(ink.shape[1:])
   top, left, bottom, right = np.moveaxis(asked.places, -1, 0)[..., None, None]
   inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)  # [N, 2, H, W]

@@ -1,6 +1,7 @@
 """From levels to real numbers: log P(x) >= E[log p(y) - log q(y | x)], y drawn from q within the interval of level x.
 
-Level k of `levels` owns the interval of half a step to either side of 2 k / (levels - 1) - 1.
+Level k of `levels` owns the interval of half a step to either side of 2 k / (levels - 1) - 1. The bound is tight where
+q is p, cut to that interval.
 """
 
 import math
@@ -8,7 +9,6 @@ import math
 import jax
 import jax.numpy as jnp
 
-from gen_jax.ops import gaussians
 from gen_jax.types import Array, Key
 
 
@@ -19,22 +19,31 @@ def uniform(key: Key, x: Array, levels: int) -> tuple[Array, Array]:
   return y, jnp.full(len(x), -x[0].size * math.log(step), x.dtype)
 
 
-def logit_normal(key: Key, x: Array, mean: Array, log_std: Array, levels: int) -> tuple[Array, Array]:
-  """y = x + step (sigmoid(mean + std noise) - 1/2): a q that can be learned (1902.00275, section 3.1).
+def logistic(key: Key, x: Array, mean: Array, log_scale: Array, levels: int) -> tuple[Array, Array]:
+  """y = x + step (sigmoid(mean + scale noise) - 1/2), noise logistic: a q to be learned (1902.00275, section 3.1).
+
+  A mean of 0 and a scale of 1 are `uniform`: what is learned is no worse.
 
   Args:
     key: the noise.
     x: levels as floats in [-1, 1], [B, ...].
     mean: of the logit, of the shape of x.
-    log_std: of the logit, of the shape of x.
+    log_scale: of the logit, of the shape of x.
     levels: number of levels.
 
   Returns:
     y, of the shape of x, and log q(y | x), [B] nats.
   """
   step = 2.0 / (levels - 1)
-  logit = mean + jnp.exp(log_std) * jax.random.normal(key, x.shape, x.dtype)
+  noise = jax.random.logistic(key, x.shape, x.dtype)
+  logit = mean + jnp.exp(log_scale) * noise
   y = x + step * (jax.nn.sigmoid(logit) - 0.5)
-  log_slope = math.log(step) + jax.nn.log_sigmoid(logit) + jax.nn.log_sigmoid(-logit)
-  terms = gaussians.log_prob(logit, mean, log_std) - log_slope
+  slope = lambda a: jax.nn.log_sigmoid(a) + jax.nn.log_sigmoid(-a)  # log of the density, and of the sigmoid's slope
+  terms = slope(noise) - log_scale - slope(logit) - math.log(step)
   return y, terms.reshape(len(x), -1).sum(-1)
+
+
+def nearest(y: Array, levels: int) -> Array:
+  """The level in whose interval y lies, or the first or last, as a float in [-1, 1]."""
+  top = levels - 1
+  return 2.0 * jnp.clip(jnp.round((y + 1.0) * top / 2), 0, top) / top - 1.0

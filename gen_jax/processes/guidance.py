@@ -1,27 +1,53 @@
 """Functions from denoiser to denoiser that steer what is sampled.
 
 A conditional denoiser is a function (t, xt, cond, hidden) -> x0, with t a scalar or [B]; `hidden`, bool [B], marks the
-examples whose condition it is not told. A `Guidance` is what a model is sampled with: a weight and a way to use it.
+examples whose condition it is not told. A `Guidance` is what a model is sampled with.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
+from gen_jax.family import HasDenoiser
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.solvers.base import half_log_snr
-from gen_jax.types import Array, Cond
+from gen_jax.solvers.grids import time_at
+from gen_jax.types import Array, Cond, PyTree, Spec
 
 Denoise = Callable[[Array, Array], Array]  # (t, xt) -> x0
 Conditional = Callable[[Array, Array, Cond, Array | None], Array]  # (t, xt, cond, hidden) -> x0
 
 
-class Guidance(NamedTuple):
-  """How a conditional model is steered.
+_SLACK = 1e-3  # relative difference of sigma / alpha within which two paths end at the same noise
+
+
+class Guidance(Protocol):
+  """How a model is steered when it is sampled.
+
+  Attributes:
+    weight: 1 is the model as it was trained, more exaggerates what tells it from something worse.
+  """
+
+  weight: float
+
+  @property
+  def evaluations(self) -> int:
+    """Network evaluations per denoising, at most."""
+
+  def check(self, spec: Spec, conditions: tuple[str, ...], cond_dropout: float) -> None:
+    """Raises InputError where it does not fit a model of such data that was trained like that."""
+
+  def __call__(self, path: Gaussian, denoise: Conditional, cond: Cond) -> Denoise:
+    """The guided denoiser; where `cond` is None, the model is told nothing."""
+
+
+class Free(NamedTuple):
+  """Guidance away from what the same model says when it is not told the condition.
 
   Attributes:
     weight: 1 is conditional, 0 unconditional, more exaggerates the condition.
@@ -36,6 +62,15 @@ class Guidance(NamedTuple):
     """Network evaluations per denoising, at most."""
     return 1 if self.weight in (0.0, 1.0) else 2
 
+  def check(self, spec: Spec, conditions: tuple[str, ...], cond_dropout: float) -> None:
+    """Raises InputError for a model that was always told its condition."""
+    del spec, conditions
+    if self.weight != 1.0 and not cond_dropout:
+      raise InputError(
+        f"guidance.weight = {self.weight} needs a model trained with some conditions hidden: "
+        'train with conditions=("label",) and cond_dropout=0.1, or set guidance.weight=1'
+      )
+
   def __call__(self, path: Gaussian, denoise: Conditional, cond: Cond) -> Denoise:
     """The guided denoiser; where `cond` is None, or the weight is 0, it is told nothing."""
     if cond is None or self.weight == 0.0:
@@ -45,7 +80,7 @@ class Guidance(NamedTuple):
     return self.steer(path, denoise, cond)
 
 
-def classifier_free(weight: float = 1.0) -> Guidance:
+def classifier_free(weight: float = 1.0) -> Free:
   """x0(none) + weight (x0(cond) - x0(none)): arXiv:2207.12598, eq. 6, with `weight` = w + 1.
 
   Args:
@@ -59,11 +94,11 @@ def classifier_free(weight: float = 1.0) -> Guidance:
 
     return guided
 
-  return Guidance(weight, steer)
+  return Free(weight, steer)
 
 
-def interval(weight: float = 1.0, low: float = 0.0, high: float = jnp.inf) -> Guidance:
-  """Classifier-free guidance where low < sigma / alpha <= high, and none elsewhere: arXiv:2404.07724, eq. 5.
+def interval(weight: float = 1.0, low: float = 0.0, high: float = jnp.inf) -> Free:
+  """Classifier-free guidance where low < sigma / alpha <= high, and none elsewhere: arXiv:2404.07724, eqs. 5 and 6.
 
   A step outside the interval costs one network evaluation instead of two.
 
@@ -80,21 +115,12 @@ def interval(weight: float = 1.0, low: float = 0.0, high: float = jnp.inf) -> Gu
 
   def steer(path, denoise, cond):
     guided = classifier_free(weight).steer(path, denoise, cond)
-    plain = lambda t, xt: denoise(t, xt, cond, None)
+    return _where(path, low, high, guided, lambda t, xt: denoise(t, xt, cond, None))
 
-    def limited(t, xt):
-      noise = jnp.exp(-half_log_snr(path, t))
-      inside = (low < noise) & (noise <= high)
-      if jnp.ndim(t):
-        return jnp.where(expand(inside, xt), guided(t, xt), plain(t, xt))
-      return jax.lax.cond(inside, guided, plain, t, xt)
-
-    return limited
-
-  return Guidance(weight, steer)
+  return Free(weight, steer)
 
 
-def rescaled(weight: float = 1.0, share: float = 0.7) -> Guidance:
+def rescaled(weight: float = 1.0, share: float = 0.7) -> Free:
   """Classifier-free guidance whose x0 keeps the standard deviation that it has without: arXiv:2305.08891, section 3.4.
 
   The paper rescales the output of a network that predicts v; here it is the estimate of the data, as the overexposure
@@ -115,7 +141,7 @@ def rescaled(weight: float = 1.0, share: float = 0.7) -> Guidance:
 
     return guided
 
-  return Guidance(weight, steer)
+  return Free(weight, steer)
 
 
 def both(denoise: Conditional, cond: Cond, t: Array, xt: Array) -> tuple[Array, Array]:
@@ -128,7 +154,7 @@ def both(denoise: Conditional, cond: Cond, t: Array, xt: Array) -> tuple[Array, 
 
 
 def autoguided(denoise: Denoise, guide: Denoise, weight: float) -> Denoise:
-  """guide + weight (denoise - guide), away from a worse model of the same data: arXiv:2406.02507, eq. 5.
+  """guide + weight (denoise - guide), away from a worse model of the same data: arXiv:2406.02507.
 
   Args:
     denoise: the model.
@@ -141,6 +167,66 @@ def autoguided(denoise: Denoise, guide: Denoise, weight: float) -> Denoise:
     return worse + weight * (denoise(t, xt) - worse)
 
   return guided
+
+
+@runtime_checkable
+class OnPath(HasDenoiser, Protocol):
+  """A dataclass whose denoiser is for data on a Gaussian path, and may be guided."""
+
+  guidance: Guidance
+
+  def path_of(self, params: PyTree) -> Gaussian:
+    """The path of a model with these parameters."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Auto:
+  """Autoguidance, `autoguided`, by an earlier run: arXiv:2406.02507.
+
+  The guide may have another family, prediction and path: it is asked at the time at which its own path has the same
+  sigma / alpha, and where its path has no such time there is no guidance. It is told what of the condition it was
+  trained on, is not guided itself, and stays in its directory: it can be named when a trained model is sampled.
+
+  Attributes:
+    weight: strength of the guidance; 1 is none.
+    guide: the worse run of the same data, smaller or trained for less time: dict(name="load.load", workdir="runs/...").
+  """
+
+  weight: float = 2.0
+  guide: Any = dataclasses.field(metadata={"room": "run"})
+
+  @property
+  def evaluations(self) -> int:
+    """Network evaluations per denoising: the guide's counts like the model's."""
+    return 1 if self.weight == 1.0 else 2
+
+  def check(self, spec: Spec, conditions: tuple[str, ...], cond_dropout: float) -> None:
+    """Raises InputError for a guide that does not denoise, is of other data, or is told what the model is not."""
+    del cond_dropout
+    guide = self.guide.family
+    if not isinstance(guide, OnPath):
+      raise InputError(f"guidance.guide: {type(guide).__name__} does not denoise: choose a run of a diffusion model")
+    if guide.spec.shape != spec.shape:
+      raise InputError(f"guidance.guide: its data have the shape {guide.spec.shape}, these {spec.shape}")
+    unknown = set(guide.conditions) - set(conditions)
+    if unknown:
+      raise InputError(
+        f"guidance.guide: it is conditioned on {min(unknown)!r}, which this model is not told: "
+        f"choose a guide with conditions={conditions}"
+      )
+
+  def __call__(self, path: Gaussian, denoise: Conditional, cond: Cond) -> Denoise:
+    """The guided denoiser; where `cond` is None, both are told nothing."""
+    plain = lambda t, xt: denoise(t, xt, cond, None)
+    if self.weight == 1.0:
+      return plain
+    family, params = self.guide.family, self.guide.params
+    told = {name: cond[name] for name in family.conditions} if cond else None
+    unguided = dataclasses.replace(family, guidance=classifier_free())
+    its = family.path_of(params)
+    low, high = jnp.exp(-half_log_snr(its, jnp.array([its.t_min, its.t_max])))
+    guided = autoguided(plain, moved(unguided.denoiser(params, told or None), its, path), self.weight)
+    return _where(path, (1 - _SLACK) * low, (1 + _SLACK) * high, guided, plain)
 
 
 def classifier(
@@ -160,6 +246,39 @@ def classifier(
     return denoise(t, xt) + weight * expand(path.sigma(t) ** 2 / path.alpha(t), xt) * slope
 
   return guided
+
+
+def moved(denoise: Denoise, source: Gaussian, target: Gaussian) -> Denoise:
+  """A denoiser for one path as a denoiser for another, of the same data.
+
+  With x0 + (sigma / alpha) eps on both, it is asked at the time at which `source` has the sigma / alpha that `target`
+  has at t: the rescaling of arXiv:2206.00364, eq. 4, for paths with an alpha.
+
+  Args:
+    denoise: for data on `source`.
+    source: alpha and sigma.
+    target: alpha and sigma, of what it is to be asked.
+  """
+
+  def denoise_target(t, xt):
+    time = time_at(source, half_log_snr(target, t))
+    size = jnp.hypot(source.alpha(time), source.sigma(time)) / jnp.hypot(target.alpha(t), target.sigma(t))
+    return denoise(time, expand(size, xt) * xt)
+
+  return denoise_target
+
+
+def _where(path: Gaussian, low: Array | float, high: Array | float, inside: Denoise, outside: Denoise) -> Denoise:
+  """`inside` where low < sigma / alpha <= high, else `outside`; for a scalar t, only one of them is called."""
+
+  def denoise(t, xt):
+    noise = jnp.exp(-half_log_snr(path, t))
+    within = (low < noise) & (noise <= high)
+    if jnp.ndim(t):
+      return jnp.where(expand(within, xt), inside(t, xt), outside(t, xt))
+    return jax.lax.cond(within, inside, outside, t, xt)
+
+  return denoise
 
 
 def clipped(denoise: Denoise) -> Denoise:

@@ -1,5 +1,7 @@
 """Scenes are what their captions, boxes and maps say."""
 
+import colorsys
+
 import jax
 import numpy as np
 import pytest
@@ -116,6 +118,35 @@ def test_images_of_the_scene(scenes):
   step[:, :, 12:] = 1.0
   edges = np.asarray(s.prepare(jax.random.key(0), {"x": np.uint8((step + 1) * 127.5)}, False)["edges"])[0, :, :, 0]
   assert (edges[:, 11:13] == 1).all() and (np.delete(edges, [11, 12], axis=1) == -1).all()
+
+
+def test_colours(scenes):
+  """The scenes are those without colours, each digit in a pure hue that no other has."""
+  _, plain, grey = scenes
+  s = source(colour=True)
+  raw = s.split("train")[np.arange(300)]
+  batch = jax.device_get(jax.jit(s.prepare, static_argnums=2)(jax.random.key(0), raw, True))
+  assert set(batch) == {"x", *s.spec.entries} and s.spec.shape == (20, 24, 3)
+  for name, entry in s.spec.entries.items():
+    assert batch[name].shape == (300, *entry.shape), name
+  np.testing.assert_array_equal(batch["grey"], grey["x"])
+  for name in ("label", "caption", "boxes", "map", "edges"):
+    np.testing.assert_array_equal(batch[name], grey[name])
+  np.testing.assert_array_equal(batch["masked"][..., 3:], grey["masked"][..., 1:])
+  found = []
+  for x, boxes in zip(raw["x"], raw["boxes"], strict=True):
+    for box in boxes[boxes[:, 3] > 0]:
+      top, left, bottom, right = np.round(box[1:] * np.tile([20, 24], 2)).astype(int)
+      part = x[top:bottom, left:right].reshape(-1, 3) / 255
+      hsv = np.array([colorsys.rgb_to_hsv(*p) for p in part[part.max(-1) > 0.5]])
+      assert hsv[:, 1].min() == 1.0
+      turn = np.exp(2j * np.pi * hsv[:, 0])
+      assert np.abs(turn - turn[0]).max() < 0.1  # levels are whole
+      found.append(hsv[0, 0])
+  counts, _ = np.histogram(found, 6, (0, 1))
+  assert (np.abs(counts - len(found) / 6) < 4 * (len(found) * 5 / 36) ** 0.5).all()
+  assert len(np.unique(np.round(found, 2))) > 50
+  assert (plain["x"][..., 0] == raw["x"].max(-1)).all()
 
 
 def test_embeddings_from_a_file(tmp_path, scenes):

@@ -36,6 +36,14 @@ def test_real_scenes_are_read_and_shuffled_ones_are_not(real, kind):
     assert shuffled.stray > 0.3
 
 
+def test_colours_are_read_like_grey(real):
+  raw, x = real
+  source = DigitScenes(digits=Digits(), shrink=1, height=SIZE[0], width=SIZE[1], num_test=600, colour=True)
+  coloured = source.split("test")[np.arange(600)]["x"] / 127.5 - 1.0
+  asked = of_boxes(raw["boxes"], SIZE)
+  assert coloured.shape == (600, *SIZE, 3) and score(coloured, asked) == score(x, asked)
+
+
 def test_the_place_counts(real):
   """Digits on the wrong side of each other are not found, and neither is a digit that is not there."""
   raw, x = real

@@ -1,15 +1,23 @@
 """Guidance on denoisers whose answers are written down."""
 
+import dataclasses
+import pathlib
+import types
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gen_jax.errors import InputError
+from gen_jax.ops.shapes import expand
 from gen_jax.processes import gaussian, guidance
+from gen_jax.run import checkpoint, config
 from gen_jax.solvers.base import integrate
 from gen_jax.solvers.grids import log_snr
 from gen_jax.solvers.semilinear import ddim
+from gen_jax.types import Spec
 
 PATH = gaussian.edm()
 LABEL, X = jnp.array([0, 1, 2]), jnp.arange(6.0).reshape(3, 2) - 2.5
@@ -85,6 +93,134 @@ def test_rescaled_keeps_the_contrast():
 def test_autoguidance_leads_away_from_the_guide():
   guided = guidance.autoguided(lambda t, x: x, lambda t, x: x - 1.0, weight=3.0)
   np.testing.assert_allclose(guided(jnp.array(0.5), X), X + 2.0)
+
+
+def normal(path, std):
+  """E[x0 | xt] for x0 ~ N(0, std^2)."""
+
+  def denoise(t, x):
+    a, s = expand(path.alpha(t), x), expand(path.sigma(t), x)
+    return a * std**2 / ((a * std) ** 2 + s**2) * x
+
+  return denoise
+
+
+PATHS = {"edm": gaussian.edm(0.02, 50.0), "cosine": gaussian.cosine(), "rectified": gaussian.rectified()}
+
+
+@pytest.mark.parametrize("source", PATHS)
+@pytest.mark.parametrize("target", PATHS)
+def test_a_denoiser_moves_to_another_path(source, target):
+  """What it knows is the data, wherever it is asked: the closed form of each path."""
+  t, x = jnp.array([0.1, 0.5, 0.9]), X / 4
+  got = guidance.moved(normal(PATHS[source], 0.6), PATHS[source], PATHS[target])(t, x)
+  np.testing.assert_allclose(got, normal(PATHS[target], 0.6)(t, x), rtol=2e-4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+  """A family that knows N(0, std^2) data, and adds what it is told, and its own guidance, to every estimate."""
+
+  path: gaussian.Gaussian
+  std: float = 1.5
+  conditions: tuple = ()
+  guidance: Any = guidance.classifier_free(3.0)
+  spec: Spec = Spec(shape=(2,), kind="vector", classes=4)
+
+  def path_of(self, params):
+    return self.path
+
+  def denoiser(self, params, cond=None):
+    told = cond["label"][:, None] if self.conditions else 0
+    return lambda t, x: params * normal(self.path, self.std)(t, x) + told + 7 * (self.guidance.weight - 1)
+
+
+def auto(path, weight=2.0, **kwargs):
+  return guidance.Auto(weight=weight, guide=types.SimpleNamespace(family=Known(path, **kwargs), params=1.0))
+
+
+@pytest.mark.parametrize("conditions", ((), ("label",)))
+def test_a_guide_of_another_path_and_its_range(conditions):
+  """Inside the noise of the guide's path, on the line from its estimate; outside there is no guidance."""
+  guide = auto(gaussian.rectified(t_min=0.5, t_max=0.75), 3.0, conditions=conditions)
+  t, inside = jnp.array([0.9, 1.1, 3.2]), np.array([False, True, False])[:, None]  # the guide knows 1 to 3
+  good = np.asarray(normal(PATH, 0.5)(t, X))
+  worse = np.asarray(normal(PATH, 1.5)(t, X)) + (LABEL[:, None] if conditions else 0)
+  expected = np.where(inside, worse + 3.0 * (good - worse), good)
+  denoise = lambda t, xt, cond, hidden: normal(PATH, 0.5)(t, xt)
+  np.testing.assert_allclose(guide(PATH, denoise, COND)(t, X), expected, rtol=1e-4)
+  np.testing.assert_allclose(guide(PATH, denoise, COND)(jnp.array(1.1), X)[1], expected[1], rtol=1e-4)
+  assert guide.evaluations == 2 and auto(PATH, 1.0).evaluations == 1
+  np.testing.assert_array_equal(auto(PATH, 1.0)(PATH, denoise, COND)(t, X), good)
+
+
+def test_autoguidance_sharpens():
+  """For normal data and a guide of another deviation the flow has a closed form: it ends at std^w guide^(1 - w).
+
+  On EDM's path it multiplies x by sqrt((std^2 + sigma^2)^w (guide^2 + sigma^2)^(1 - w)), taken between its ends.
+  """
+  std, worse, weight = 0.6, 0.9, 2.0
+  path = gaussian.edm(0.02, 50.0)
+  denoise = auto(gaussian.cosine(t_max=0.9999), weight, std=worse)(
+    path, lambda t, x, c, h: normal(path, std)(t, x), None
+  )
+  x = jnp.array([[50.0]])
+  end = integrate(ddim(), path.problem(denoise), jax.random.key(0), x, log_snr()(path, 400))
+  size = lambda s: (std**2 + s**2) ** (weight / 2) * (worse**2 + s**2) ** ((1 - weight) / 2)
+  assert float(end[0, 0]) == pytest.approx(50.0 * size(0.02) / size(50.0), rel=0.01)
+  assert size(0.0) == pytest.approx(0.4)
+
+
+def test_guides_that_do_not_fit():
+  plane = Spec(shape=(2,), kind="vector", classes=4)
+  auto(PATH, conditions=("label",)).check(plane, ("label",), 0.0)
+  with pytest.raises(InputError, match=r"have the shape \(2,\), these \(3,\)"):
+    auto(PATH).check(Spec(shape=(3,), kind="vector"), (), 0.0)
+  with pytest.raises(InputError, match="'label', which this model is not told"):
+    auto(PATH, conditions=("label",)).check(plane, (), 0.0)
+  blind = guidance.Auto(guide=types.SimpleNamespace(family=types.SimpleNamespace(spec=plane), params=1.0))
+  with pytest.raises(InputError, match="does not denoise"):
+    blind.check(plane, (), 0.0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  """run(name, seed) -> the directory of an untrained model of the plane, whose parameters are none of them zero."""
+  file = pathlib.Path(__file__).parents[2] / "configs" / "diffusion_ring.py"
+
+  def make(name, seed):
+    folder = tmp_path_factory.mktemp(name)
+    options = config.load(f"{file}:smoke", [("family.steps", "4")])
+    _, family = config.build(options)
+    state = family.init(jax.random.key(seed), {"x": jnp.zeros((options.train.batch_size, 2))})
+    noisy = lambda a: a + 0.3 * jax.random.normal(jax.random.key(a.size + seed), a.shape)
+    state = state.replace(ema=jax.tree.map(noisy, state.ema))
+    config.save(options, folder)
+    checkpoint.Checkpoints(folder, options).save(1, state)
+    return folder
+
+  return make
+
+
+def test_a_config_names_a_guide(run):
+  """A trained run is sampled with another one as its guide; with itself, as if there were none."""
+  from gen_jax.run.load import load
+
+  one, other = run("one", 0), run("other", 1)
+  draw = lambda trained: trained.family.sample(jax.random.key(0), trained.params, 32)
+
+  def guided(guide):
+    choice = {"name": "guidance.Auto", "weight": 2.0, "guide": {"name": "load.load", "workdir": str(guide)}}
+    return load(one, overrides=[("family.guidance", repr(choice))])
+
+  alone = draw(load(one))
+  assert guided(other).family.evaluations == 2 * load(one).family.evaluations
+  np.testing.assert_allclose(draw(guided(one)), alone, rtol=1e-3, atol=1e-3)
+  assert float(jnp.abs(draw(guided(other)) - alone).max()) > 0.1
+  with pytest.raises(InputError, match="no run in nowhere"):
+    guided("nowhere")
+  with pytest.raises(InputError, match="guide has no default"):
+    load(one, overrides=[("family.guidance", "guidance.Auto")])
 
 
 def test_a_classifier_samples_the_posterior():
