@@ -24,7 +24,7 @@ _CHUNK = 2**22  # numbers that the decoder makes at once in `log_prob_bound`: 16
 class VAE:
   """Gaussian codes z, data x given z: arXiv:1312.6114.
 
-  Training maximises E_q[log p(x | z)] - beta KL(q(z | x) || p(z)) (eq. 3; beta as in 1804.03599, eq. 3), with
+  Training maximises E_q[log p(x | z)] - beta KL(q(z | x) || p(z)) (eq. 3; beta as in beta-VAE, 1804.03599), with
   p(z) = N(0, I) and q(z | x) = N(mean(x), diag std(x)^2), the KL in closed form (appendix B).
 
   The encoder reads x - center. The center is learned, and starts at the mean of the first batch: without it, what all

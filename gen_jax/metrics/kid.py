@@ -1,6 +1,6 @@
 """Kernel distance: the unbiased squared maximum mean discrepancy with a cubic kernel.
 
-    MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y),   k(x, y) = (x.y / D + 1)^3     arXiv:1801.01401, eq. 4 and sec. 4
+    MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y),   k(x, y) = (x.y / D + 1)^3             arXiv:1801.01401 (KID)
 
 Unbiased: its expectation is 0 for two samples of one distribution at any n, and a value may be negative.
 """
@@ -24,7 +24,7 @@ class Kid(NamedTuple):
 def kid(x: np.ndarray, y: np.ndarray) -> Kid:
   """The unbiased estimate over all pairs of features x [N, D] and y [M, D], with its standard error.
 
-  The error is that of the projection on single examples (arXiv:1801.01401, app. of arXiv:1611.04488): right to first
+  The error is that of the projection on single examples (as in the appendix of arXiv:1611.04488): right to first
   order where the distributions differ, about sqrt(2) too large where they are the same.
 
   Raises:

@@ -4,8 +4,8 @@ With B(x) the ball around x that reaches its k-th nearest neighbour in its own s
 
     precision   share of the y inside some B(x)                                               arXiv:1904.06991, eq. 2
     recall      share of the x inside some B(y)
-    density     number of pairs with y inside B(x), / (k M)                                   arXiv:2002.09797, eq. 4
-    coverage    share of the x whose B(x) holds some y                                        arXiv:2002.09797, eq. 6
+    density     number of pairs with y inside B(x), / (k M)                             arXiv:2002.09797, section 3.2
+    coverage    share of the x whose B(x) holds some y                                  arXiv:2002.09797, section 3.2
 """
 
 from typing import NamedTuple

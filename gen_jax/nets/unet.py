@@ -123,7 +123,7 @@ class UNet(nn.Module):
 
 
 class Residual(nn.Module):
-  """x + conv(silu(norm(conv(silu(norm(x)))))), the second norm scaled and shifted by the condition's vector.
+  """x + conv(silu(norm(conv(silu(norm(x)))))), the second norm scaled and shifted by the condition's vector, if any.
 
   Attributes:
     features: output channels.
@@ -140,15 +140,15 @@ class Residual(nn.Module):
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, x: Array, vector: Array, train: bool = False) -> Array:
+  def __call__(self, x: Array, vector: Array | None = None, train: bool = False) -> Array:
     """x [B, H, W, C], vector [B, E] -> [B, H, W, features], or of the other size."""
     h = nn.silu(GroupNorm(dtype=self.dtype)(x))
     if self.size is not None:
       resize = downsample if self.size < x.shape[1:3] else lambda h: upsample(h, *self.size)
       x, h = resize(x), resize(h)
     h = Conv(self.features, dtype=self.dtype)(h)
-    scale, shift = jnp.split(nn.Dense(2 * self.features, dtype=self.dtype)(vector), 2, axis=-1)
-    h = nn.silu(GroupNorm(dtype=self.dtype)(h, scale, shift))
+    told = () if vector is None else jnp.split(nn.Dense(2 * self.features, dtype=self.dtype)(vector), 2, axis=-1)
+    h = nn.silu(GroupNorm(dtype=self.dtype)(h, *told))
     h = nn.Dropout(self.dropout)(h, deterministic=not train)
     h = Conv(self.features, zero=True, dtype=self.dtype)(h)
     if x.shape[-1] != self.features:

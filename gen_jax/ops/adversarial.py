@@ -33,7 +33,7 @@ non_saturating = Game(
   lambda fake: jnp.mean(jax.nn.softplus(-fake)),
 )
 
-# 1705.02894, eq. 2 and 3: only logits within the margin teach the discriminator.
+# 1705.02894: only logits within the margin teach the discriminator.
 hinge = Game(
   lambda real, fake: jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake)),
   lambda fake: -jnp.mean(fake),

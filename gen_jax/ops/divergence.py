@@ -69,7 +69,7 @@ class Hutchinson:
 
   Attributes:
     draws: how many v; their spread is the standard error.
-    law: of v. "rademacher", signs, has the least variance there is: it sees nothing of the diagonal.
+    law: of v. "rademacher", signs, has the least variance of independent entries: it sees nothing of the diagonal.
   """
 
   draws: int = 1

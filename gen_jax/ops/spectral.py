@@ -32,7 +32,7 @@ def iterate(params: PyTree, vectors: PyTree) -> PyTree:
 
 
 def normalize(params: PyTree, vectors: PyTree) -> PyTree:
-  """`params` with every kernel divided by its largest singular value; gradients flow through that value (eq. 11)."""
+  """`params` with every kernel divided by its largest singular value; gradients flow through that value."""
 
   def divide(u, kernel):
     return kernel if u is None else kernel / sigma(kernel, u)

@@ -17,17 +17,12 @@ from gen_jax.types import Array, Key
 _TINY = 1e-30  # added to probabilities whose logarithm is taken
 
 
-def linear(t: Array) -> Array:
-  """alpha = 1 - t: the share that is noise grows evenly."""
-  return 1 - t
-
-
-def cosine(t: Array) -> Array:
-  """alpha = cos^2(t pi / 2): arXiv:2102.09672, eq. 17, without its offset."""
-  return jnp.square(jnp.cos(t * jnp.pi / 2))
-
-
-_SCHEDULES = {f.__name__: f for f in (linear, cosine)}
+# name -> (alpha, gone): both are given, since float32 has no digits left of 1 - alpha where little is noise.
+_SCHEDULES = {
+  "linear": (lambda t: 1 - t, lambda t: t),
+  # arXiv:2102.09672, section 3.2, without its offset
+  "cosine": (lambda t: jnp.square(jnp.cos(t * jnp.pi / 2)), lambda t: jnp.square(jnp.sin(t * jnp.pi / 2))),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +31,12 @@ class Categorical:
 
   Attributes:
     alpha: t -> the probability that a value is kept; 1 at t = 0 and 0 at t = 1.
+    gone: t -> 1 - alpha(t), with all its digits at t = 0.
     masked: whether noise is the mask, rather than any of the values with equal probability.
   """
 
   alpha: Callable[[Array], Array]
+  gone: Callable[[Array], Array]
   masked: bool
 
   def noise(self, levels: int) -> Array:
@@ -71,13 +68,12 @@ class Categorical:
     """
     levels = x.shape[-1]
     noise, state = self.noise(levels), jax.nn.one_hot(z, levels + 1)
-    late, early = expand(self.alpha(t), state), expand(self.alpha(s), state)
-    kept = late / early  # from s to t
-    seen = late * state + (1 - late) * noise[z][..., None]  # q(z_t | x), of each x
+    late, early, gone_late, gone_early = (expand(f(u), state) for f in (self.alpha, self.gone) for u in (t, s))
+    seen = late * state + gone_late * noise[z][..., None]  # q(z_t | x), of each x
     share = jnp.where(seen > 0, jnp.pad(x, [(0, 0)] * z.ndim + [(0, 1)]) + _TINY, 0.0) / jnp.where(seen > 0, seen, 1.0)
     share = share.at[..., -1].set(0.0)  # no x is the mask
-    arrived = kept * state + (1 - kept) * noise[z][..., None]  # q(z_t | z_s), of each z_s
-    joint = arrived * (early * share + (1 - early) * share.sum(-1, keepdims=True) * noise)
+    arrived = (late * state + (gone_late - gone_early) * noise[z][..., None]) / early  # q(z_t | z_s), of each z_s
+    joint = arrived * (early * share + gone_early * share.sum(-1, keepdims=True) * noise)
     return joint / joint.sum(-1, keepdims=True)
 
   def divergence(self, z: Array, x: Array, log_prob: Array, t: Array, s: Array) -> Array:
@@ -101,7 +97,7 @@ def absorbing(schedule: Literal["linear", "cosine"] = "linear") -> Categorical:
   Args:
     schedule: how alpha falls.
   """
-  return Categorical(_SCHEDULES[schedule], masked=True)
+  return Categorical(*_SCHEDULES[schedule], masked=True)
 
 
 def uniform(schedule: Literal["linear", "cosine"] = "cosine") -> Categorical:
@@ -110,4 +106,4 @@ def uniform(schedule: Literal["linear", "cosine"] = "cosine") -> Categorical:
   Args:
     schedule: how alpha falls.
   """
-  return Categorical(_SCHEDULES[schedule], masked=False)
+  return Categorical(*_SCHEDULES[schedule], masked=False)

@@ -70,7 +70,7 @@ def linear(beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1e-3) -
 
 
 def cosine(offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.995) -> Gaussian:
-  """Variance preserving, alpha = cos(u(t)) / cos(u(0)) with u = (t + s) / (1 + s) pi / 2: arXiv:2102.09672, eq. 17.
+  """Variance preserving, alpha = cos(u(t)) / cos(u(0)), u = (t + s) / (1 + s) pi / 2: arXiv:2102.09672, section 3.2.
 
   At t = 1 nothing is left of the data and log(alpha / sigma) is infinite; t_max stops short of it, where alpha is 0.008
   as it is 0.007 at the end of the linear schedule.
@@ -95,7 +95,7 @@ def cosine(offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.995) -> 
 def sigmoid(
   start: float = -3.0, end: float = 3.0, tau: float = 1.0, t_min: float = 1e-3, t_max: float = 0.999
 ) -> Gaussian:
-  """Variance preserving, alpha^2 a logistic function s of t that falls from 1 to 0: arXiv:2212.11972, section 2.1.
+  """Variance preserving, alpha^2 a logistic function s of t that falls from 1 to 0: arXiv:2301.10972, section 2.1.
 
   alpha^2 = (s(v1) - s(u)) / (s(v1) - s(v0)) with u = v0 + t (v1 - v0), v0 = start / tau, v1 = end / tau; differences as
   s(b) - s(a) = sinh((b - a) / 2) / (2 cosh(a / 2) cosh(b / 2)), which keeps their digits.
@@ -119,7 +119,7 @@ def sigmoid(
 
 
 def laplace(mean: float = 0.0, scale: float = 0.5, t_min: float = 1e-5, t_max: float = 1 - 1e-5) -> Gaussian:
-  """Variance preserving; uniform t make log(alpha^2 / sigma^2) Laplace-distributed: arXiv:2407.03297, table 1.
+  """Variance preserving; uniform t make log(alpha^2 / sigma^2) Laplace-distributed: arXiv:2407.03297.
 
   log(alpha^2 / sigma^2) = mean - scale sgn(1/2 - t) log(1 - 2 |t - 1/2|), so that most times lie near `mean`. Little
   noise and pure noise are reached only as t nears 0 and 1, and the path ends closer to them than others do.
@@ -143,7 +143,7 @@ def laplace(mean: float = 0.0, scale: float = 0.5, t_min: float = 1e-5, t_max: f
 
 
 def trigonometric(t_min: float = 1e-3, t_max: float = 1.56) -> Gaussian:
-  """Variance preserving, alpha = cos t, sigma = sin t: arXiv:2410.11081, section 3.1 (TrigFlow).
+  """Variance preserving, alpha = cos t, sigma = sin t: arXiv:2410.11081 (TrigFlow).
 
   With `prediction.edm` and data scaled to unit variance it is EDM; with velocities it is flow matching.
 

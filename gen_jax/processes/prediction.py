@@ -72,7 +72,7 @@ def score() -> Prediction:
 
 
 def velocity() -> Prediction:
-  """The network predicts dx_t / dt = alpha' x0 + sigma' eps, as flow matching does: arXiv:2303.08797, section 2.2.
+  """The network predicts dx_t / dt = alpha' x0 + sigma' eps, as flow matching does: arXiv:2210.02747; arXiv:2303.08797.
 
   On the rectified path it is eps - x0 (arXiv:2210.02747, eq. 23, with time running from data to noise).
   """

@@ -33,7 +33,7 @@ def exact() -> Objective:
 
 
 def sliced(draws: int = 1, law: Literal["rademacher", "gaussian"] = "rademacher", reduced: bool = True) -> Objective:
-  """v^T (ds / dx) v + (v^T s)^2 / 2 for random v, one derivative each: arXiv:1905.07088, eqs. 7 and 8.
+  """v^T (ds / dx) v + (v^T s)^2 / 2 for random v, one derivative each: arXiv:1905.07088.
 
   Args:
     draws: how many v for each example.

@@ -1,6 +1,6 @@
 """The variance of a step of the reverse chain, learned beside its mean: arXiv:2102.09672, section 3.1.
 
-q(x_s | x_t, x0) has the standard deviation b = sigma_s sqrt(1 - r), and eq. 15 puts that of the model between b and
+q(x_s | x_t, x0) has the standard deviation b = sigma_s sqrt(1 - r), and the paper puts that of the model between b and
 b sigma_t / sigma_s, on a logarithmic scale: it is b (sigma_t / sigma_s)^share for a share in [0, 1] of every entry,
 which the network gives. A stochastic solver whose noise is scaled by that power steps with the learned variance.
 """

@@ -8,7 +8,7 @@ from gen_jax.types import Array, Key
 
 
 def tree(key: Key, start: float, end: float, depth: int = 24) -> Noise:
-  """A virtual Brownian tree on [start, end]: arXiv:2001.01328, algorithm 3: w(t) by bridges from the whole to a leaf.
+  """A virtual Brownian tree on [start, end], arXiv:2001.01328: w(t) by bridges from the whole to a leaf.
 
   For the `noise` of a problem: `path.problem(denoise)._replace(noise=brownian.tree(key, t_min, t_max))` follows one
   Brownian path whatever the grid; the key of `integrate` is then not read. Times are scalars.

@@ -46,7 +46,7 @@ _ADAMS = ((1, 0, 0, 0), (3 / 2, -1 / 2, 0, 0), (23 / 12, -16 / 12, 5 / 12, 0), (
 
 
 def ipndm(order: int = 4) -> Solver:
-  """Improved PNDM: PNDM with a start of lower orders instead of Runge-Kutta steps: arXiv:2204.13902, appendix.
+  """Improved PNDM: PNDM with a start of lower orders instead of Runge-Kutta steps: arXiv:2204.13902 (iPNDM).
 
   The weights are those of equal steps, though the ratio's are not equal, so that its order is 2 whatever `order`.
 

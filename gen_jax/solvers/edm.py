@@ -54,12 +54,15 @@ def churn(gamma: float = 0.1, s_min: float = 0.05, s_max: float = 50.0, s_noise:
 
 
 def _time_above(p, t, rise):
-  """The time after t at which log(sigma / alpha) is larger by `rise`, which is small: by Newton's method."""
+  """The time after t at which log(sigma / alpha) is larger by `rise`, which is small: by Newton's method.
+
+  The rise is made in parts: from the whole of it Newton's first step may leave the times of a path that ends nearby.
+  """
   log_ratio = lambda u: -half_log_snr(p, u)
-  value = log_ratio(t) + rise
+  start = log_ratio(t)
 
-  def newton(_, u):
+  def newton(i, u):
     at, slope = jax.jvp(log_ratio, (u,), (jnp.ones_like(u),))
-    return u + (value - at) / slope
+    return u + (start + rise * jnp.minimum((i + 1) / 4, 1.0) - at) / slope
 
-  return jax.lax.fori_loop(0, 5, newton, t)
+  return jax.lax.fori_loop(0, 8, newton, t)

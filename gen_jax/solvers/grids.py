@@ -42,7 +42,7 @@ def rho(power: float = 7.0) -> Grid:
 
 
 def log_snr() -> Grid:
-  """Evenly spaced in log(alpha / sigma), which is what DPM-Solver is analysed for: arXiv:2206.00927, section 4."""
+  """Evenly spaced in log(alpha / sigma), the steps of DPM-Solver: arXiv:2206.00927."""
 
   def grid(path, num):
     ends = half_log_snr(path, jnp.array([path.t_max, path.t_min]))
@@ -52,7 +52,7 @@ def log_snr() -> Grid:
 
 
 def cosine() -> Grid:
-  """Evenly spaced in arctan(sigma / alpha), as even times of a cosine schedule are: arXiv:2102.09672, eq. 17."""
+  """Evenly spaced in arctan(sigma / alpha), as even times of a cosine schedule are: arXiv:2102.09672, section 3.2."""
 
   def grid(path, num):
     ends = jnp.arctan(jnp.exp(-half_log_snr(path, jnp.array([path.t_max, path.t_min]))))

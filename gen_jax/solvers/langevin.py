@@ -31,8 +31,9 @@ def annealed(step_size: float = 0.2, rounds: int = 100) -> Solver:
 def predictor_corrector(predictor: str = "sde.reverse_diffusion", snr: float = 0.16, rounds: int = 1) -> Solver:
   """A step of `predictor`, then Langevin dynamics at the time it arrives at: arXiv:2011.13456, algorithms 2 to 5.
 
-  x <- x + e score + sqrt(2 e) z with e = 2 (snr |z| / |score|)^2. Norms are means over the batch, as in the paper's
-  code, of examples that are at one noise level; at several, they are taken of sigma times the score.
+  x <- x + e score + sqrt(2 e) z with e = 2 (snr |z| / |score|)^2, which algorithm 5 multiplies by 1 - beta of the
+  step, almost 1. Norms are means over the batch, as in the paper (appendix G), of examples that are at one noise level;
+  at several, they are taken of sigma times the score.
 
   Args:
     predictor: another solver of this room.

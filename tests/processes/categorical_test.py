@@ -66,3 +66,22 @@ def test_divergence(name):
   sure = jnp.log(jax.nn.one_hot(x, LEVELS) + 1e-20)
   assert float(jnp.abs(process.divergence(z, x, sure, jnp.array(0.6), jnp.array(0.5))).max()) < 1e-5
   assert float(process.divergence(z, x, log_p, jnp.array(0.6), jnp.array(0.5)).min()) > 0
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_early_steps_keep_their_digits(masked):
+  """At the start of a long chain 1 - alpha is some forty rounding errors of alpha; brute force in float64."""
+  s, t = 1e-3, 2e-3
+  early, late = (np.cos(u * np.pi / 2) ** 2 for u in (s, t))
+  noise = np.eye(LEVELS + 1)[LEVELS] if masked else np.append(np.full(LEVELS, 1 / LEVELS), 0)
+  marginal = early * np.eye(LEVELS, LEVELS + 1) + (1 - early) * noise
+  matrix = late / early * np.eye(LEVELS + 1) + (1 - late / early) * noise
+  process = (categorical.absorbing if masked else categorical.uniform)("cosine")
+  for z in (LEVELS,) if masked else (0, 1):
+    each = marginal * matrix[:, z]
+    each /= each.sum(-1, keepdims=True)
+    mixed = X.astype(np.float64) @ each
+    expected = np.sum(each[0] * np.log(np.where(each[0] > 0, each[0] / np.where(mixed > 0, mixed, 1), 1)))
+    ts = jnp.array(t), jnp.array(s)
+    value = process.divergence(jnp.array([z]), jnp.array([0]), jnp.log(X)[None], *ts)
+    np.testing.assert_allclose(value, expected, rtol=2e-4)

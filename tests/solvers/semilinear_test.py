@@ -134,3 +134,15 @@ def test_churn_without_noise_is_heun_and_with_it_goes_up_first():
   seen.clear()
   edm.churn(gamma=0.3).step(p, jax.random.key(0), x, t, s, ())
   np.testing.assert_allclose(seen, [3.9, 2.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("start", [0.3, 0.45, 0.5, 0.9])
+def test_churn_goes_up_on_a_path_that_ends_nearby(start):
+  """Of `gaussian.laplace` nothing is left after t = 1, where log(sigma / alpha) has a pole."""
+  path, seen, gamma = gaussian.laplace(), [], 2**0.5 - 1
+  p = path.problem(lambda t, x: (seen.append(t), jnp.tanh(x))[1])
+  t = jnp.array(start)
+  x, _ = edm.churn(gamma, s_min=0.0).step(p, jax.random.key(0), jnp.ones((4, 2)), t, t / 2, ())
+  rise = base.half_log_snr(path, t) - base.half_log_snr(path, seen[0])
+  np.testing.assert_allclose(rise, np.log1p(gamma), rtol=1e-4)
+  assert np.isfinite(x).all()
