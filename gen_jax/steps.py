@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, near
 from gen_jax.family import State
 from gen_jax.types import Array, Batch, Key, Metrics, PyTree
 
@@ -30,6 +30,8 @@ class Optimizer:
     warmup: steps of linear warm-up.
     schedule: what the learning rate does after warm-up; "cosine" and "linear" reach 0 at `decay_steps`.
     decay_steps: total number of steps of the schedule, warm-up included.
+    unit: names of the parameters that every step brings back to a root mean square of 1 for each entry of their last
+      axis: those of layers that use their direction alone, which would otherwise grow (arXiv:2312.02696, eq. 66).
   """
 
   rule: Literal["adam", "adamw", "radam", "lion", "sgd", "adamax"] = "adam"
@@ -42,6 +44,7 @@ class Optimizer:
   warmup: int = 0
   schedule: Literal["constant", "cosine", "linear"] = "constant"
   decay_steps: int | None = None
+  unit: tuple[str, ...] = ()
 
   @functools.cached_property
   def tx(self) -> optax.GradientTransformation:
@@ -56,7 +59,9 @@ class Optimizer:
       "lion": lambda: optax.lion(rates, **betas, weight_decay=self.weight_decay),
       "sgd": lambda: optax.sgd(rates, momentum=self.b1),
     }[self.rule]()
-    return rule if self.clip is None else optax.chain(optax.clip_by_global_norm(self.clip), rule)
+    before = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
+    after = [_onto_sphere(self.unit)] if self.unit else []
+    return optax.chain(*before, rule, *after) if before or after else rule
 
   @functools.cached_property
   def learning_rate(self) -> Callable[[Array], Array]:
@@ -106,3 +111,30 @@ def descend(
   ema = average(state.ema, params, ema_decay, state.step)
   metrics = {"loss": value, **metrics, "grad_norm": optax.tree.norm(grads)}
   return state.replace(step=state.step + 1, params=params, opt=opt, ema=ema, extra=extra), metrics
+
+
+def _onto_sphere(names: tuple[str, ...]) -> optax.GradientTransformation:
+  """Turns updates into those that end where the parameters of these names have a root mean square of 1.
+
+  Raises:
+    InputError: there are no parameters of that name.
+  """
+  name = lambda path: jax.tree_util.keystr(path[-1:], simple=True)
+
+  def init(params):
+    there = {name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+    for missing in set(names) - there:
+      raise InputError(f"optimizer.unit: no parameter is called {missing!r}: {near(missing, there)}")
+    return optax.EmptyState()
+
+  def update(updates, state, params):
+    def project(path, update, param):
+      if name(path) not in names:
+        return update
+      moved = param + update
+      square = jnp.square(moved).mean(range(moved.ndim - 1), keepdims=True)
+      return moved * jax.lax.rsqrt(square) - param
+
+    return jax.tree_util.tree_map_with_path(project, updates, params), state
+
+  return optax.GradientTransformation(init, update)

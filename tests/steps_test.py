@@ -71,3 +71,21 @@ def test_every_rule_descends(rule):
 def test_a_decaying_schedule_needs_its_length():
   with pytest.raises(InputError, match="decay_steps"):
     _ = Optimizer(schedule="cosine").tx
+
+
+def test_unit_turns_directions_and_leaves_the_rest():
+  """Directions end on the sphere where Adam alone would have pointed them; their length never changes the path."""
+  key_w, key_grad = jax.random.split(jax.random.key(0))
+  w = jax.random.normal(key_w, (3, 4, 5))
+  w = w / jnp.sqrt(jnp.mean(w**2, axis=(0, 1)))
+  params = {"layer": {"direction": w}, "gain": jnp.array([2.0, 3.0])}
+  grads = jax.tree.map(lambda p: jax.random.normal(key_grad, p.shape), params)
+  plain, unit = Optimizer(lr=0.3), Optimizer(lr=0.3, unit=("direction",), clip=1e9)
+  (free, _), (held, _) = (steps.apply(o, grads, o.tx.init(params), params) for o in (plain, unit))
+  np.testing.assert_array_equal(held["gain"], free["gain"])
+  free, held = (np.asarray(p["layer"]["direction"]).reshape(12, 5) for p in (free, held))
+  np.testing.assert_allclose(np.linalg.norm(held, axis=0), np.sqrt(12.0), rtol=1e-6)
+  cosine = (free * held).sum(0) / np.linalg.norm(free, axis=0) / np.linalg.norm(held, axis=0)
+  np.testing.assert_allclose(cosine, 1.0, rtol=1e-6)
+  with pytest.raises(InputError, match="did you mean 'direction'"):
+    Optimizer(unit=("directions",)).tx.init(params)

@@ -1,0 +1,70 @@
+"""What consistency distillation costs beyond the network's evaluations that it is made of, and one-step samples.
+
+A step evaluates the network five times: the teacher twice, in a step of Heun's method, the target, the student, and
+the student's gradient, which is as much as two. The peer of a step are those alone, in one compiled program; the peer
+of a one-step sample is the network.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.timing import Row, compare
+from gen_jax.families.consistency import Consistency
+from gen_jax.families.diffusion import Diffusion
+from gen_jax.nets.unet import UNet
+from gen_jax.run import compile as compiling
+from gen_jax.types import Spec
+
+_SPEC = Spec(shape=(28, 28, 1), kind="image", levels=256)
+_NET = UNet(patch=2, channels=32, multipliers=(1, 2), blocks=1, attention=(1,))
+_BATCH, _RUNS = 64, 9
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+  """What `run.load` gives, without a run."""
+
+  family: Any
+  params: Any
+
+
+def rows(name: str) -> Iterator[Row]:
+  """Yields the rows whose name has `name` in it."""
+  key = jax.random.key(0)
+  batch = {"x": jnp.tanh(jax.random.normal(key, (_BATCH, *_SPEC.shape)))}
+  step = f"consistency distillation step, U-Net of diffusion_mnist, batch {_BATCH}"
+  if name in step:
+    student = _student(batch)
+    state = jax.jit(student.init)(key, batch)
+    ours = functools.partial(compiling.jit(student.step), key, state, batch)
+    yield compare(
+      step, ours, "its network evaluations", functools.partial(_evaluations, state.params, batch["x"]), runs=_RUNS
+    )
+  sample = f"one-step samples, U-Net of diffusion_mnist, batch {_BATCH}"
+  if name in sample:
+    student = _student(batch)
+    params = jax.jit(student.init)(key, batch).params
+    ours = functools.partial(compiling.jit(student.sample, static_argnums=2), key, params, _BATCH)
+    peer = functools.partial(compiling.jit(_NET.apply), params, batch["x"], jnp.zeros(_BATCH))
+    yield compare(sample, ours, "the network once", peer, runs=_RUNS)
+
+
+def _student(batch: dict[str, jax.Array]) -> Consistency:
+  teacher = Diffusion(spec=_SPEC, net=_NET)
+  run = _Run(teacher, jax.jit(teacher.init)(jax.random.key(1), batch).params)
+  return Consistency(
+    spec=_SPEC, net=_NET, path=teacher.path, prediction=teacher.prediction, teacher=run, start=run, probe_every=10**9
+  )
+
+
+@compiling.jit
+def _evaluations(params: Any, x: jax.Array) -> Any:
+  """The teacher's two, the target's, and the student's with its gradient; each needs the one before, as in a step."""
+  call = lambda params, x: _NET.apply(params, x, jnp.zeros(_BATCH))
+  target = call(params, call(params, call(params, x)))
+  return jax.value_and_grad(lambda params: jnp.square(call(params, x) - target).mean())(params)
