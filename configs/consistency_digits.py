@@ -18,6 +18,7 @@ import ml_collections
 _STEPS = 1600
 _RUN = dict(name="load.load", workdir="runs/diffusion_digits")
 _NEIGHBOURS = {
+  None: dict(name="neighbours.doubling", total=_STEPS),
   "original": dict(name="neighbours.growing", total=_STEPS),
   "distillation": dict(name="neighbours.levels", num=18),
   "tuning": dict(name="neighbours.tuning", total=_STEPS),
@@ -54,7 +55,7 @@ def get_config(variant=None):
         net=dict(name="unet.UNet", channels=32, multipliers=(1, 2), blocks=1, attention=(1,)),
         path="gaussian.cosine",
         prediction="prediction.v",
-        neighbours=_NEIGHBOURS.get(variant, dict(name="neighbours.doubling", total=_STEPS)),
+        neighbours=_NEIGHBOURS[variant if variant in _NEIGHBOURS else None],
         weight="neighbours.inverse",
         distance="distances.pseudo_huber",
         target_decay=0.0,

@@ -16,7 +16,10 @@ import ml_collections
 _STEPS = 3000
 _RUN = dict(name="load.load", workdir="runs/diffusion_mnist")
 _UNTRAINED = dict(name="load.untrained", config="configs/diffusion_mnist.py:smoke")
-_NEIGHBOURS = {"distillation": dict(name="neighbours.levels", num=18)}
+_NEIGHBOURS = {
+  None: dict(name="neighbours.tuning", total=_STEPS),
+  "distillation": dict(name="neighbours.levels", num=18),
+}
 VARIANTS = {
   "distillation": dict(family=dict(teacher=_RUN, weight="neighbours.unit", target_decay=0.95)),
   "two": dict(family=dict(steps=2)),
@@ -40,7 +43,7 @@ def get_config(variant=None):
         net=dict(name="unet.UNet", patch=2, channels=32, multipliers=(1, 2), blocks=1, attention=(1,)),
         path="gaussian.cosine",
         prediction="prediction.v",
-        neighbours=_NEIGHBOURS.get(variant, dict(name="neighbours.tuning", total=_STEPS)),
+        neighbours=_NEIGHBOURS[variant if variant in _NEIGHBOURS else None],
         weight="neighbours.inverse",
         distance="distances.pseudo_huber",
         target_decay=0.0,

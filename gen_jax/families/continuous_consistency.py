@@ -100,9 +100,6 @@ class ContinuousConsistency(ConsistencyModel):
     learned = self.uncertainty.init(key_uncertainty, jnp.zeros((1, 1)))["params"]
     return {**super()._init(key_net, batch), "uncertainty": learned}
 
-  def _started(self, params: PyTree) -> PyTree:
-    return {**super()._started({"params": params["params"]}), "uncertainty": params["uncertainty"]}
-
   def _sine(self, t: Array) -> Array:
     """sin(u), of the shape of t: the share of noise in what the network sees."""
     return self.path.sigma(t) * self.prediction(self.path, t).scale

@@ -48,7 +48,7 @@ class Progressive(Student):
     if self.teacher is None:
       raise InputError('teacher: there is nothing to distil: set teacher=dict(name="load.load", workdir="runs/...")')
     super().__post_init__()
-    self._check_prediction("teacher", self.teacher.family)
+    self._check_network("teacher", self.teacher)
     for name in ("rounds", "round_steps"):
       if getattr(self, name) < 1:
         raise InputError(f"{name} = {getattr(self, name)} should be at least 1")

@@ -6,9 +6,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from gen_jax.ops.shapes import expand
+from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.student import Student, jump
 from gen_jax.types import Array, Cond, Key, Metrics, PyTree
+
+Origin = Callable[[Array, Array], Array]  # (t, xt [B, ...]) -> the point at t_min of the trajectory through it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,7 @@ class ConsistencyModel(Student):
   starts, and f removes it again (arXiv:2303.01469, algorithm 1).
   """
 
-  def origin(self, params: PyTree, cond: Cond = None, key: Key | None = None) -> Callable[[Array, Array], Array]:
+  def origin(self, params: PyTree, cond: Cond = None, key: Key | None = None) -> Origin:
     """f: (t, xt [B, *shape]) -> [B, *shape], t a scalar or [B]; with `key`, as in training."""
     denoise = self._denoise(params, cond, key)
     return lambda t, xt: jump(self.path, denoise(t, xt), xt, t, jnp.asarray(self.path.t_min))
@@ -49,18 +51,47 @@ class ConsistencyModel(Student):
   def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:
     """The samples that f makes of `noise` [B, *shape], which has the scale sigma(t_max)."""
     f, ts = self.origin(params, cond), self.grid(self.path, self.steps)[:-1]
-
-    def again(x, step):
-      n, t = step
-      return f(t, renoise(self.path, jax.random.fold_in(key, n), x, t)), None
-
-    x = f(ts[0], noise)
-    return jax.lax.scan(again, x, (jnp.arange(self.steps - 1), ts[1:]))[0] if self.steps > 1 else x
+    return refine(key, f, self.path, f(ts[0], noise), ts[1:])
 
 
-def renoise(path, key: Key, x: Array, t: Array) -> Array:
-  """A draw from q(x_t | x at t_min), of the shape of x [B, ...]; t is a scalar."""
-  end = jnp.asarray(path.t_min)
-  kept = path.alpha(t) / path.alpha(end)
-  std = jnp.sqrt(path.sigma(t) ** 2 - (kept * path.sigma(end)) ** 2)
-  return expand(kept, x) * x + expand(std, x) * jax.random.normal(key, x.shape)
+def refine(
+  key: Key, f: Origin, path: Gaussian, x: Array, ts: Array, fix: Callable[[Array], Array] = lambda x: x
+) -> Array:
+  """Noise is added to x up to each of `ts` in turn, and f removes it: arXiv:2303.01469, algorithms 1 and 4.
+
+  Args:
+    key: of the noise.
+    f: the consistency function.
+    path: alpha and sigma.
+    x: [B, ...], images at t_min, or what an edit starts from: a drawing, or an image of which something is known.
+    ts: [N] times, falling: the later the first, the less is kept of x.
+    fix: applied to x before noise is added, and at the end: puts back what is known, such as `known`.
+
+  Returns:
+    [B, ...].
+  """
+
+  def again(x, step):
+    n, t = step
+    return fix(f(t, path.renoise(jax.random.fold_in(key, n), x, jnp.asarray(path.t_min), t))), None
+
+  return jax.lax.scan(again, fix(x), (jnp.arange(len(ts)), ts))[0]
+
+
+def known(measure: Callable[[Array], Array], y: Array, iterations: int = 20) -> Callable[[Array], Array]:
+  """x -> x + A^T (A A^T)^-1 (y - A x), the nearest image of which `measure` A gives y: a `fix` for zero-shot editing.
+
+  A mask makes it inpainting, a mean over channels colorization, means of squares of pixels super-resolution.
+
+  Args:
+    measure: A, linear, [B, ...] -> [B, ...], each example by itself.
+    y: what is known, [B, ...].
+    iterations: of conjugate gradients, at most; one is enough where A A^T is a multiple of the identity.
+  """
+
+  def fix(x):
+    transposed = jax.linear_transpose(measure, x)
+    v, _ = jax.scipy.sparse.linalg.cg(lambda v: measure(transposed(v)[0]), y - measure(x), maxiter=iterations)
+    return x + transposed(v)[0]
+
+  return fix

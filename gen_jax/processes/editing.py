@@ -81,7 +81,7 @@ def repaint(
     xt, _ = solver.step(problem, key_step, xt, t, s, ())
     return jnp.where(known, path.perturb(key_known, x, s)[0], xt)
 
-  forth = lambda key, xt, t, s: renoise(key, path, xt, t, s)
+  forth = path.renoise
 
   def body(xt, move):
     n, t, s = move
@@ -90,13 +90,6 @@ def repaint(
   moves = (jnp.arange(len(visits) - 1), visits[:-1], visits[1:])
   xt, _ = jax.lax.scan(body, path.prior(key_prior, x.shape), moves)
   return jnp.where(known, x, denoise(ts[-1], xt))
-
-
-def renoise(key: Key, path: Gaussian, xt: Array, t: Array, s: Array) -> Array:
-  """A draw of q(x_s | x_t) for a noisier s: scaled by the ratio of alphas, and the variance that is missing added."""
-  ratio = path.alpha(s) / path.alpha(t)
-  missing = path.sigma(s) ** 2 - (ratio * path.sigma(t)) ** 2
-  return expand(ratio, xt) * xt + expand(jnp.sqrt(jnp.maximum(missing, 0.0)), xt) * jax.random.normal(key, xt.shape)
 
 
 def walk(num: int, jump: int, resamples: int) -> Sequence[int]:

@@ -40,6 +40,12 @@ class Gaussian:
     """xt = alpha(t) x + sigma(t) eps, of the shape of `x` [B, ...], at times t, [B] or a scalar."""
     return expand(self.alpha(t), x) * x + expand(self.sigma(t), x) * eps
 
+  def renoise(self, key: Key, xt: Array, t: Array, s: Array) -> Array:
+    """A draw of q(x_s | x_t) for a noisier s: scaled by the ratio of alphas, and the variance that is missing added."""
+    ratio = self.alpha(s) / self.alpha(t)
+    missing = self.sigma(s) ** 2 - (ratio * self.sigma(t)) ** 2
+    return expand(ratio, xt) * xt + expand(jnp.sqrt(jnp.maximum(missing, 0.0)), xt) * jax.random.normal(key, xt.shape)
+
   def prior(self, key: Key, shape: tuple[int, ...]) -> Array:
     """Where sampling starts: noise of the scale sigma(t_max)."""
     return self.sigma(jnp.asarray(self.t_max)) * jax.random.normal(key, shape)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
-from gen_jax.family import HasDenoiser, State
+from gen_jax.family import HasDenoiser, State, told
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.conditional import Conditional
 from gen_jax.processes.gaussian import Gaussian
@@ -63,7 +63,7 @@ class Student(Conditional):
       self._check("teacher", self.teacher.family)
     if self.start is not None:
       self._check("start", self.start.family)
-      self._check_prediction("start", self.start.family)
+      self._check_network("start", self.start)
 
   @property
   def evaluations(self) -> int:
@@ -71,11 +71,7 @@ class Student(Conditional):
     return self.steps
 
   def init(self, key: Key, batch: Batch) -> State:
-    """The state before the first step, with the teacher's parameters and the ends of some of its trajectories.
-
-    Raises:
-      InputError: the run to start from has a network of another shape.
-    """
+    """The state before the first step, with the teacher's parameters and the ends of some of its trajectories."""
     key_net, key_probe = jax.random.split(key)
     params, extra = self._init(key_net, batch), {}
     if self._first is not None:
@@ -141,11 +137,8 @@ class Student(Conditional):
     return jnp.sqrt(jnp.square(x - probe["end"]).mean())
 
   def _started(self, params: PyTree) -> PyTree:
-    """The parameters of the run to start from; `params` has those of this network, for their shapes."""
-    shapes = lambda tree: {jax.tree_util.keystr(k): jnp.shape(v) for k, v in jax.tree_util.tree_leaves_with_path(tree)}
-    if shapes(params) != shapes(self._first.params):
-      raise InputError("start: its network has other parameters: set net to that of the run")
-    return jax.tree.map(jnp.copy, self._first.params)
+    """`params` with the network of the run to start from."""
+    return {**params, "params": jax.tree.map(jnp.copy, self._first.params["params"])}
 
   def _check(self, name: str, family: Any) -> None:
     if not isinstance(family, HasDenoiser):
@@ -158,8 +151,14 @@ class Student(Conditional):
     if not jnp.allclose(*jnp.asarray(ends), rtol=1e-4, atol=1e-6):
       raise InputError(f"{name}: its path is another: set path to that of the run")
 
-  def _check_prediction(self, name: str, family: Any) -> None:
-    pairs = zip(*(f.prediction(self.path, self._places) for f in (self, family)), strict=True)
+  def _check_network(self, name: str, run: Any) -> None:
+    example = {"x": jnp.zeros((1, *self.spec.shape))}
+    example |= {e.name: jnp.zeros((1, *e.shape), e.dtype) for e in told(self.spec, self.conditions)}
+    ours, theirs = jax.eval_shape(self._init, jax.random.key(0), example)["params"], run.params["params"]
+    shapes = lambda tree: {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(tree)}
+    if shapes(ours) != shapes(theirs):
+      raise InputError(f"{name}: its network has other parameters: set net to that of the run")
+    pairs = zip(*(f.prediction(self.path, self._places) for f in (self, run.family)), strict=True)
     if not all(jnp.allclose(ours, theirs, rtol=1e-3, atol=1e-6) for ours, theirs in pairs):
       raise InputError(f"{name}: its network predicts something else: set prediction to that of the run")
 

@@ -18,7 +18,7 @@ from gen_jax.family import HasDenoiser, HasLogProb
 from gen_jax.nets.mlp import TimeMLP
 from gen_jax.ops import distances
 from gen_jax.ops.shapes import expand
-from gen_jax.processes import gaussian, neighbours, prediction
+from gen_jax.processes import consistency, gaussian, neighbours, prediction
 from gen_jax.solvers import edm, sde, semilinear
 from gen_jax.types import Spec
 
@@ -205,6 +205,37 @@ def test_endpoints_are_those_of_the_teacher():
   assert changed.extra["endpoint_distance"] > 0.1
 
 
+def test_editing_keeps_what_is_known_and_fills_in_the_rest():
+  """The exact function of correlated data: given one coordinate, the other is drawn from its conditional.
+
+  x ~ N(0, [[1, .8], [.8, 1]]) is a = u (1, 1) / sqrt 2 + v (1, -1) / sqrt 2 with variances 1.8 and .2, along which the
+  flow scales as it does for each. Refining at one small level t, with the first coordinate put back, is a chain of
+  Langevin dynamics with steps of t^2, whose law has the conditional mean .8 y but for a term of order t^2.
+  """
+  path, axes, variances = gaussian.edm(), np.array([[1, 1], [1, -1]]) / np.sqrt(2), np.array([1.8, 0.2])
+
+  def f(t, x):
+    scales = jnp.sqrt((variances + path.t_min**2) / (variances + t**2))
+    return (x @ axes * scales) @ axes
+
+  y = jnp.array([1.5, 0.0]) * jnp.ones((20_000, 1))
+  mask = lambda x: x * jnp.array([1.0, 0.0])
+  fix = consistency.known(mask, y)
+  ts = jnp.full(600, 0.1)
+  x = jax.jit(lambda key: consistency.refine(key, f, path, jnp.zeros_like(y), ts, fix))(jax.random.key(0))
+  np.testing.assert_allclose(x[:, 0], 1.5, rtol=1e-5)
+  assert np.mean(x[:, 1]) == pytest.approx(0.8 * 1.5, abs=0.03)
+  free = jax.jit(lambda key: consistency.refine(key, f, path, jnp.zeros_like(y), ts))(jax.random.key(0))
+  assert abs(np.mean(free[:, 1])) < 0.03
+
+
+def test_the_nearest_image_with_known_means():
+  """Means of pairs: each entry moves by the error of its mean."""
+  means = lambda x: x.reshape(len(x), 2, 2).mean(-1)
+  fixed = consistency.known(means, jnp.array([[1.0, 3.0]]))(jnp.array([[0.0, 1.0, 2.0, 2.0]]))
+  np.testing.assert_allclose(fixed, [[0.5, 1.5, 3.0, 3.0]], rtol=1e-6)
+
+
 def test_the_report_knows_how_far_off_a_function_is():
   """For the exact function only the solver's error is left; one shifted by c at every level is c off, but at t_min."""
   path = gaussian.edm()
@@ -252,7 +283,7 @@ def test_what_cannot_be_distilled_is_refused():
   with pytest.raises(InputError, match="predicts something else"):
     Consistency(spec=PLANE, net=student["net"], path=path, prediction=prediction.v(), start=run)
   with pytest.raises(InputError, match="other parameters"):
-    start(Consistency(spec=PLANE, net=SMALL, path=path, prediction=prediction.x0(), start=run))
+    Consistency(spec=PLANE, net=SMALL, path=path, prediction=prediction.x0(), start=run)
   for solver in (sde.euler_maruyama, semilinear.dpmpp_2m):
     with pytest.raises(InputError, match="single step"):
       Consistency(spec=PLANE, **student, solver=solver)

@@ -76,7 +76,7 @@ def test_repaint_needs_a_solver_without_memory():
 def test_renoised_is_as_if_noised_at_once():
   t, s = jnp.array(0.5), jnp.array(0.8)
   xt, _ = PATH.perturb(jax.random.key(0), jnp.full((100_000,), 2.0), t)
-  xs = editing.renoise(jax.random.key(1), PATH, xt, t, s)
+  xs = PATH.renoise(jax.random.key(1), xt, t, s)
   assert abs(float(xs.mean() - 2 * PATH.alpha(s))) < 0.02 and abs(float(xs.std() / PATH.sigma(s)) - 1) < 0.01
 
 
