@@ -7,10 +7,16 @@ anything else (a ready-made `Solver`) is taken as it is. A dataclass says which 
     solver: Solver = part("solvers", "semilinear.ddim")
 
 so that a config writes `solver="ode.heun"` or `solver=dict(name="sde.churn", s_noise=1.003)`, Python code passes the
-object, and a new file in the room needs no registration anywhere.
+object, and a new file in the room needs no registration anywhere. A part that needs more than a config can say, such as
+the family that models what another one encodes, is declared with what is `given` to it later:
+
+    prior: Callable[..., Family] = part("families", given=("spec",))
+
+and arrives as a function of just that.
 """
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -24,12 +30,16 @@ from gen_jax.errors import InputError, near
 _FROM_FLAX = ("parent", "name")  # what flax adds to the fields of every module
 
 
-def part(room: str, default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
-  """A dataclass field that holds something from `room`; `default` is its name, `kwargs` the arguments."""
+def part(room: str, default: Any = dataclasses.MISSING, *, given: tuple[str, ...] = (), **kwargs: Any) -> Any:
+  """A dataclass field that holds something from `room`; `default` is its name, `kwargs` the arguments.
+
+  Where there are arguments that its owner gives it, the field holds a function of those.
+  """
+  metadata = {"room": room, "given": given}
   if default is dataclasses.MISSING:
-    return dataclasses.field(metadata={"room": room})
+    return dataclasses.field(metadata=metadata)
   spec = {"name": default, **kwargs}
-  return dataclasses.field(default_factory=lambda: build(room, spec), metadata={"room": room, "spec": spec})
+  return dataclasses.field(default_factory=lambda: _part(room, spec, given), metadata={**metadata, "spec": spec})
 
 
 def resolve(room: str, name: str) -> Any:
@@ -66,8 +76,15 @@ def build(room: str, spec: Any, /, **given: Any) -> Any:
   if not callable(target) or _is_value(target):
     return target
   fields = _fields(target)
-  arguments = {k: build(fields[k].room, v) if fields[k].room else _plain(v) for k, v in spec.items()}
+  arguments = {
+    k: _part(f.room, spec[k], f.given) if f.room else _plain(spec[k]) for k, f in fields.items() if k in spec
+  }
   return target(**arguments, **given)
+
+
+def _part(room: str, spec: Any, given: tuple[str, ...]) -> Any:
+  """What a field holds: the object, or a function of what it is given later that makes it."""
+  return functools.partial(build, room, spec) if given and isinstance(spec, str | Mapping) else build(room, spec)
 
 
 def complete(room: str, spec: Any, *, where: str = "", given: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -103,7 +120,7 @@ def complete(room: str, spec: Any, *, where: str = "", given: tuple[str, ...] = 
     if field.room and isinstance(value, Mapping) and "name" not in value and isinstance(field.default, Mapping):
       value = {**field.default, **value}  # some arguments of the default part
     if field.room and isinstance(value, str | Mapping):
-      out[key] = complete(field.room, value, where=place)
+      out[key] = complete(field.room, value, where=place, given=field.given)
     else:
       out[key] = check(place, value, field.hint)
   return out
@@ -145,6 +162,7 @@ class _Field:
   default: Any
   hint: Any
   room: str | None
+  given: tuple[str, ...]
 
 
 def _fields(target: Any) -> dict[str, _Field]:
@@ -158,7 +176,7 @@ def _fields(target: Any) -> dict[str, _Field]:
     meta = declared[name].metadata if name in declared else {}
     default = dataclasses.MISSING if p.default is p.empty else p.default
     default = meta.get("spec", default)
-    out[name] = _Field(default, hints.get(name, Any), meta.get("room"))
+    out[name] = _Field(default, hints.get(name, Any), meta.get("room"), meta.get("given", ()))
   return out
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 import types
+from collections.abc import Callable
 
 import flax.linen as nn
 import pytest
@@ -27,6 +28,12 @@ class Model:
   flag: bool = False
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pair:
+  first: Callable[..., Model] = resolve.part("families", given=("spec",))
+  second: Callable[..., Model] = resolve.part("families", "shed.Model", given=("spec",), ema_decay=0.5)
+
+
 def scaled(factor: float = 2.0):
   return ("scaled", factor)
 
@@ -39,11 +46,12 @@ def shed(monkeypatch):
   """A file called `shed` in two rooms."""
   nets, families = types.ModuleType("gen_jax.nets.shed"), types.ModuleType("gen_jax.families.shed")
   nets.Net, nets.scaled, nets.READY = Net, scaled, READY
-  families.Model = Model
+  families.Model, families.Pair = Model, Pair
   monkeypatch.setitem(sys.modules, nets.__name__, nets)
   monkeypatch.setitem(sys.modules, families.__name__, families)
   monkeypatch.setattr(Net, "__module__", nets.__name__)
-  monkeypatch.setattr(Model, "__module__", families.__name__)
+  for family in (Model, Pair):
+    monkeypatch.setattr(family, "__module__", families.__name__)
 
 
 def test_complete_writes_out_every_default():
@@ -102,6 +110,22 @@ def test_a_broken_import_inside_a_room_is_not_mistaken_for_a_typo(tmp_path, monk
   monkeypatch.setattr(gen_jax.nets, "__path__", [str(tmp_path)])
   with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_installed"):
     resolve.resolve("nets", "leaky.Net")
+
+
+def test_a_part_that_is_given_something_arrives_as_a_function_of_it():
+  spec = {"name": "shed.Pair", "first": {"name": "shed.Model", "net": {"width": 5}}}
+  full = resolve.complete("families", spec)
+  assert full["first"]["net"]["width"] == 5 and full["second"]["ema_decay"] == 0.5
+  assert "spec" not in full["first"] and resolve.complete("families", full) == full
+  for pair in (resolve.build("families", full), Pair(first=resolve.build("families", spec).first)):
+    assert pair.first(spec=3) == Model(spec=3, net=Net(width=5))
+    assert pair.second(spec=4) == Model(spec=4, ema_decay=0.5)
+  ready = lambda spec: Model(spec=spec, flag=True)
+  assert resolve.build("families", {"name": "shed.Pair", "first": ready}).first is ready
+  with pytest.raises(InputError, match=r"families.first \(shed.Model\) has no field 'spec'"):
+    resolve.build("families", {"name": "shed.Pair", "first": {"name": "shed.Model", "spec": 3}})
+  with pytest.raises(InputError, match=r"families.first.optimizer.lr = 'high' should be float"):
+    resolve.build("families", {"name": "shed.Pair", "first": {"name": "shed.Model", "optimizer": {"lr": "high"}}})
 
 
 def test_given_fields_are_not_for_configs():

@@ -12,7 +12,7 @@ import numpy as np
 
 from gen_jax.data import entries
 from gen_jax.errors import InputError, near
-from gen_jax.family import Family
+from gen_jax.family import Family, HasLatents
 from gen_jax.run import compile as compiling
 from gen_jax.run import mesh as meshes
 from gen_jax.solvers.base import check_finite
@@ -89,6 +89,21 @@ def draw(
   x = sampler(key, params, num, cond)
   check_finite(x)
   return x, Timing(sampler.compile_seconds, time.perf_counter() - start, family.evaluations)
+
+
+def through_codes(family: HasLatents, params: PyTree, x: np.ndarray, *, key: Key, batch_size: int = 256) -> np.ndarray:
+  """What x [N, *shape] is after it was encoded and decoded, float32 on the host."""
+
+  @compiling.jit
+  def fn(key, params, x):
+    key_z, key_x = jax.random.split(key)
+    return family.decode(key_x, params, family.encode(key_z, params, x))
+
+  size, out = min(batch_size, len(x)), []
+  for i in range(0, len(x), size):
+    rows = np.arange(i, i + size) % len(x)  # the last batch is filled up, so that one program serves all
+    out.append(np.asarray(fn(jax.random.fold_in(key, i), params, x[rows]), np.float32))
+  return np.concatenate(out)[: len(x)]
 
 
 def conditions(family: Family, num: int, cond: dict[str, Any] | None = None) -> dict[str, np.ndarray] | None:

@@ -132,6 +132,27 @@ def test_raw_parameters_are_recorded():
   assert evaluate(trained(Copies(), one_of_each()), Digits(), options, seed=1, raw=True)["parameters"] == "raw"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Brighter(Copies):
+  """Has codes, through which images come back brighter by 0.2."""
+
+  def encode(self, key, params, x):
+    return 5 * x
+
+  def decode(self, key, params, z):
+    return z / 5 + 0.2
+
+
+def test_reconstructions_are_scored_where_there_are_codes():
+  options = Evaluate(
+    num=50, features=features.identity(), likelihood_num=0, batch_size=30
+  )  # the last batch is not full
+  record = evaluate(trained(Brighter(), one_of_each()), Digits(), options, seed=0)
+  assert record["reconstruction_psnr"] == pytest.approx(20.0, abs=1e-3)  # a range of 2 against an error of 0.2
+  assert record["reconstruction_psnr_error"] < 1e-3
+  assert "reconstruction_psnr" not in evaluate(trained(Copies(), one_of_each()), Digits(), options, seed=0)
+
+
 def test_what_cannot_be_scored():
   with pytest.raises(InputError, match="not finite"):
     evaluate(trained(Copies(value=np.nan), one_of_each()), Digits(), Evaluate(num=50), seed=0)
