@@ -3,29 +3,29 @@
   python launch.py --config=configs/diffusion_mnist.py --workdir=runs/diffusion_mnist
   python launch.py --config=configs/consistency_mnist.py --workdir=runs/consistency_mnist
 
-Easy consistency tuning from the parameters of the first run.
+Consistency distillation of the first run, a step of Heun's method at a time.
 
 Variants:
-  distillation: consistency distillation of that run, a step of Heun's method at a time.
+  tuning: easy consistency tuning from the parameters of that run, without a teacher.
   two: two evaluations a sample.
   smoke: a test of a few seconds, from random parameters.
 """
 
 import ml_collections
 
-_STEPS = 3000
+_STEPS = 2800
 _RUN = dict(name="load.load", workdir="runs/diffusion_mnist")
 _UNTRAINED = dict(name="load.untrained", config="configs/diffusion_mnist.py:smoke")
 _NEIGHBOURS = {
-  None: dict(name="neighbours.tuning", total=_STEPS),
-  "distillation": dict(name="neighbours.levels", num=18),
+  None: dict(name="neighbours.levels", num=18),
+  "tuning": dict(name="neighbours.tuning", total=_STEPS),
 }
 VARIANTS = {
-  "distillation": dict(family=dict(teacher=_RUN, weight="neighbours.unit", target_decay=0.95)),
+  "tuning": dict(family=dict(weight="neighbours.inverse", target_decay=0.0)),
   "two": dict(family=dict(steps=2)),
   "smoke": dict(
     data=dict(name="digits.Digits"),
-    family=dict(net=dict(channels=8), optimizer=dict(warmup=0)),
+    family=dict(net=dict(channels=8), probes=2, optimizer=dict(warmup=0)),
     train=dict(steps=4, batch_size=16, num_samples=16),
     evaluate=dict(num=64, features="features.digits"),
   ),
@@ -44,14 +44,14 @@ def get_config(variant=None):
         path="gaussian.cosine",
         prediction="prediction.v",
         neighbours=_NEIGHBOURS[variant if variant in _NEIGHBOURS else None],
-        weight="neighbours.inverse",
+        weight="neighbours.unit",
         distance="distances.pseudo_huber",
-        target_decay=0.0,
-        teacher=None,
+        target_decay=0.95,
+        teacher=_UNTRAINED if variant == "smoke" else None if variant == "tuning" else _RUN,
         start=_UNTRAINED if variant == "smoke" else _RUN,
         clip=True,
         ema_decay=0.999,
-        optimizer=dict(lr=5e-4, warmup=200, schedule="cosine", decay_steps=_STEPS, clip=1.0),
+        optimizer=dict(lr=1e-3, warmup=200, schedule="cosine", decay_steps=_STEPS, clip=1.0),
       ),
       train=dict(steps=_STEPS, batch_size=64),
       evaluate=dict(features="features.mnist"),
