@@ -17,8 +17,6 @@ from gen_jax.run import mesh as meshes
 CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("[a-z]*.py"))
 STEPS = 4  # a layer that starts at zero hides the one before it from the first gradient
 
-everywhere = pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-
 
 class Subject:
   """A family at the start of its smoke run."""
@@ -41,9 +39,11 @@ class Subject:
     return state, metrics
 
 
-@functools.cache
-def subject(path: pathlib.Path) -> Subject:
-  return Subject(path)
+@pytest.fixture(scope="module", params=CONFIGS, ids=lambda p: p.stem)
+def s(request):
+  """Each config in turn, for all laws of it; then its programs are let go, of which a process can hold only so many."""
+  yield Subject(request.param)
+  jax.clear_caches()
 
 
 def close(actual, expected, tolerance):
@@ -60,9 +60,7 @@ def gradients(state):
   return (state.opt, state.extra) if jax.tree.leaves(state.opt) else (state.params, state.extra)
 
 
-@everywhere
-def test_a_step_is_finite_and_moves_every_parameter(path):
-  s = subject(path)
+def test_a_step_is_finite_and_moves_every_parameter(s):
   state, metrics = s.run(s.state, 0, STEPS)
   assert int(state.step) == STEPS
   assert jax.tree.structure(state) == jax.tree.structure(s.state)
@@ -80,9 +78,7 @@ def test_a_step_is_finite_and_moves_every_parameter(path):
   assert not [jax.tree_util.keystr(where) for where, m in moved if m and still(where)], "these should not move"
 
 
-@everywhere
-def test_jit_equals_eager(path):
-  s = subject(path)
+def test_jit_equals_eager(s):
   args = (jax.random.key(2), s.state, s.batch(0))
   compiled, metrics = s.step(*args)
   with jax.disable_jit():
@@ -91,9 +87,8 @@ def test_jit_equals_eager(path):
   close(metrics, eager_metrics, 1e-3)
 
 
-@everywhere
-def test_one_trace_serves_every_step(path):
-  s, traces = subject(path), []
+def test_one_trace_serves_every_step(s):
+  traces = []
 
   def counted(key, state, batch):
     traces.append(1)
@@ -103,18 +98,14 @@ def test_one_trace_serves_every_step(path):
   assert len(traces) == 1
 
 
-@everywhere
-def test_same_key_same_step_and_another_key_another(path):
-  s = subject(path)
+def test_same_key_same_step_and_another_key_another(s):
   one, two, other = (s.step(jax.random.key(k), s.state, s.batch(0))[0] for k in (2, 2, 3))
   assert all((a == b).all() for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True))
   differ = [(a != b).any() for a, b in zip(jax.tree.leaves(one.opt), jax.tree.leaves(other.opt), strict=True)]
   assert any(differ), "the key changes nothing: is it used?"
 
 
-@everywhere
-def test_samples_have_the_shape_and_range_of_the_data(path):
-  s = subject(path)
+def test_samples_have_the_shape_and_range_of_the_data(s):
   cond = sample.conditions(s.family, 5)
   draw = compiling.jit(s.family.sample, static_argnums=2)
   x = draw(jax.random.key(3), s.state.eval_params, 5, cond)
@@ -127,9 +118,7 @@ def test_samples_have_the_shape_and_range_of_the_data(path):
   assert s.family.evaluations >= 1
 
 
-@everywhere
-def test_a_checkpoint_holds_all_that_a_run_needs(path, tmp_path):
-  s = subject(path)
+def test_a_checkpoint_holds_all_that_a_run_needs(s, tmp_path):
   middle, _ = s.run(s.state, 0, 2)
   straight, _ = s.run(middle, 2, STEPS)
   store = checkpoint.Checkpoints(tmp_path, s.config)
@@ -141,9 +130,7 @@ def test_a_checkpoint_holds_all_that_a_run_needs(path, tmp_path):
     assert (want == got).all(), jax.tree_util.keystr(where)
 
 
-@everywhere
-def test_four_devices_agree_with_one(path):
-  s = subject(path)
+def test_four_devices_agree_with_one(s):
   mesh = meshes.local()
   assert mesh.size == 4
   spread = lambda batch: jax.device_put(batch, meshes.rows(mesh))
@@ -154,10 +141,8 @@ def test_four_devices_agree_with_one(path):
   close(metrics_four, metrics, 1e-3)
 
 
-@everywhere
-def test_mass_of_a_box_is_the_share_of_samples_in_it(path):
+def test_mass_of_a_box_is_the_share_of_samples_in_it(s):
   """For vectors in the plane: a likelihood, exact or nearly so by importance sampling, agrees with the sampler."""
-  s = subject(path)
   exact = isinstance(s.family, HasLogProb)
   if s.source.spec.shape != (2,) or not (exact or isinstance(s.family, HasBound)):
     pytest.skip("no density in the plane")
