@@ -1,5 +1,6 @@
 """What models of average velocities have in common: a network told how far to go, and samples in any jumps."""
 
+import abc
 import dataclasses
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AverageVelocity(Conditional):
+class AverageVelocity(Conditional, abc.ABC):
   """Base of families: u(xt, t, h), the mean of dx/dt over the last h of the way of a trajectory through xt at t.
 
   x(t - h) = xt - h u(xt, t, h); with h = 0, u is the velocity of flow matching, on straight lines
@@ -60,9 +61,9 @@ class AverageVelocity(Conditional):
     """One step of gradient descent on `loss`."""
     return descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
 
+  @abc.abstractmethod
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """What the method minimises."""
-    raise NotImplementedError
 
   def sample(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Array:
     """`num` samples, [num, *shape]."""

@@ -1,5 +1,6 @@
 """What families that learn to sample in a few steps have in common: a run to learn from, and one to start from."""
 
+import abc
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,7 @@ _WAY = 18  # steps of Heun's method to the end of a teacher's trajectory, as arX
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Student(Conditional):
+class Student(Conditional, abc.ABC):
   """Base of families: a network that jumps along the probability flow of a path, `steps` jumps to a sample.
 
   Attributes:
@@ -99,9 +100,9 @@ class Student(Conditional):
     x = self.transport(key_path, params, self.path.prior(key_prior, (num, *self.spec.shape)), cond)
     return jnp.clip(x, -1, 1) if self.clip else x
 
+  @abc.abstractmethod
   def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:
     """What the jumps make of `noise` [B, *shape], which has the scale sigma(t_max)."""
-    raise NotImplementedError
 
   def teach(self, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
     """The teacher's denoiser with these parameters, guided as its run says."""
