@@ -109,7 +109,7 @@ def score(trained: Trained, source: Any, *, seed: int) -> dict[str, Any]:
     writer.record(trained.workdir, record)
     if "noise_levels" in record:
       path, labels = trained.workdir / "consistency.png", ("sigma / alpha", "distance to the teacher's endpoint")
-      writer.curve(path, record["noise_levels"], record["endpoint_distances"], labels)
+      writer.curve(path, record["noise_levels"][:-1], record["endpoint_distances"][:-1], labels)  # the last is 0
       print(f"distance along the teacher's trajectories: {path}")
     show(record)
     print(f"metrics: {trained.workdir / 'metrics.json'}")
