@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gen_jax.errors import InputError
 from gen_jax.nets.attention import Tokens
 from gen_jax.nets.layers import fourier
 from gen_jax.nets.text import Text
@@ -57,6 +58,9 @@ class Condition(nn.Module):
   def __call__(self, x: Array, time: Array, cond: Cond = None, hidden: Array | None = None) -> Told:
     """x [B, ...], time [B] or [B, K]; cond: a row per example for each of `entries`, None for nothing told; hidden
     bool [B]: the examples whose conditions are not told, none of them by default.
+
+    Raises:
+      InputError: a condition of a kind that there is no way in for.
     """
     told = {"vector": [], "tokens": [], "planes": [x]}
     if self.waves:
@@ -68,6 +72,8 @@ class Condition(nn.Module):
       hidden = jnp.ones(len(x), bool)
     for entry in self.entries:
       hidden = jnp.zeros(len(x), bool) if hidden is None else hidden
+      if entry.kind not in _KINDS:
+        raise InputError(f"conditions: {entry.name!r} is a {entry.kind}, which networks are not told: leave it out")
       way, module = _KINDS[entry.kind]
       tell = module(entry, self.features, self.text_depth, self.dtype, name=entry.name)
       told[way].append(tell(cond[entry.name], hidden))

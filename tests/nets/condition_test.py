@@ -118,3 +118,9 @@ def test_images_and_maps_stand_where_they_belong():
 def test_vectors_take_labels_only():
   with pytest.raises(InputError, match="takes labels, not text such as 'caption'"):
     TimeMLP(conditions=ENTRIES[1:2]).init(jax.random.key(0), jnp.zeros((2, 3)), TIME)
+
+
+def test_a_kind_that_has_no_way_in_is_refused():
+  condition = Condition(8, 4, (Entry(name="start", kind="vector", shape=(2,)),))
+  with pytest.raises(InputError, match="'start' is a vector"):
+    condition.init(jax.random.key(0), jnp.zeros((1, 2)), jnp.zeros(1))
