@@ -9,7 +9,8 @@ Any field of the config can be set, as in --config.train.steps=500.
 
 import sys
 
-from gen_jax.run import command
+from gen_jax.run import command, memory
 
 if __name__ == "__main__":
+  memory.huge_pages()
   sys.exit(command.main(sys.argv[1:], __doc__))

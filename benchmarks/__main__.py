@@ -21,6 +21,7 @@ from rich.table import Table
 from benchmarks import timing
 from benchmarks.timing import Row
 from gen_jax.run import compile as compiling
+from gen_jax.run import memory
 
 
 def main() -> None:
@@ -59,4 +60,5 @@ def _machine() -> str:
 
 
 if __name__ == "__main__":
+  memory.huge_pages()
   main()
