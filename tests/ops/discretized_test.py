@@ -48,6 +48,23 @@ def test_far_tails_keep_their_value_and_gradient(kind):
   np.testing.assert_allclose(slope, rate, rtol=1e-3)
 
 
+@pytest.mark.parametrize("log_scale", [-0.35, -0.2, 5.0, 12.0, 60.0])  # of 256 levels, those from -0.24 on are narrow
+@pytest.mark.parametrize("middle", [0.0, -2.5, 40.0, -300.0])  # in scales from the mean
+def test_the_mass_of_a_narrow_interval_is_the_integral_of_the_density(log_scale, middle):
+  scale, levels, x = np.exp(np.float64(log_scale)), 256, np.float64(grid(256)[100])
+  half = 1 / 255 / scale
+  nodes, weights = np.polynomial.legendre.leggauss(20)
+  exponents = -((middle + half * nodes) ** 2) / 2
+  expected = exponents.max() + np.log((weights * np.exp(exponents - exponents.max())).sum() * half / np.sqrt(2 * np.pi))
+  mass = lambda mean, log_scale: discretized.gaussian(jnp.float32(x), mean, log_scale, levels)
+  mean = jnp.float32(x - middle * scale)
+  middle = (x - np.float64(mean)) / scale  # as rounded
+  value, slopes = jax.value_and_grad(mass, (0, 1))(mean, jnp.float32(log_scale))
+  np.testing.assert_allclose(value, expected, rtol=2e-5, atol=1e-4)
+  np.testing.assert_allclose(slopes[0] * scale, middle, rtol=1e-2, atol=1e-2)
+  np.testing.assert_allclose(slopes[1], middle**2 - 1, rtol=1e-2, atol=1e-2)
+
+
 def test_nearest_turns_draws_into_levels_with_the_right_masses():
   levels, mean, scale = 5, 0.4, 0.3
   x = discretized.nearest(mean + scale * jax.random.logistic(jax.random.key(0), (100_000,)), levels)
