@@ -8,6 +8,12 @@ class InputError(ValueError):
   """Bad input from the person at the keyboard. `launch.py` prints it as one line and exits with code 2."""
 
 
+def check_seed(place: str, seed: int) -> None:
+  """Raises InputError where `seed` is none that every generator takes."""
+  if not 0 <= seed < 2**32:
+    raise InputError(f"{place} = {seed} should be from 0 to {2**32 - 1}")
+
+
 def near(name: str, options: Iterable[str]) -> str:
   """The end of a sentence about an unknown name: the near miss, or what there is to choose from."""
   options = sorted(options)

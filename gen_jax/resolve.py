@@ -48,16 +48,18 @@ def resolve(room: str, name: str) -> Any:
   Raises:
     InputError: nothing has that name; the message has the near miss.
   """
+  if not isinstance(name, str):
+    raise InputError(f"{name!r} should be a name in {room}")
   file, _, attr = name.rpartition(".")
   package = f"gen_jax.{room}"
   path = f"{package}.{file}" if file else package
   try:
     module = importlib.import_module(path)
   except ModuleNotFoundError as e:
-    if e.name != path:
+    if not f"{path}.".startswith(f"{e.name}."):  # something that the file imports
       raise
     raise InputError(f"no {name!r} in {room}: {near(name, _names(package))}") from None
-  if attr.startswith("_") or not hasattr(module, attr):
+  if attr.startswith("_") or not hasattr(module, attr) or inspect.ismodule(getattr(module, attr)):
     options = [f"{file}.{a}" if file else a for a in _public(module)]
     raise InputError(f"no {name!r} in {room}: {near(name, options or _names(package))}")
   return getattr(module, attr)
@@ -100,6 +102,8 @@ def complete(room: str, spec: Any, *, where: str = "", given: tuple[str, ...] = 
     InputError: an unknown name or field, a missing one, or a value of the wrong type.
   """
   where = where or room
+  if not isinstance(spec, str | Mapping):
+    raise InputError(f"{where} = {spec!r} should be a name or a mapping with a name")
   spec = {"name": spec} if isinstance(spec, str) else dict(spec)
   if "name" not in spec:
     raise InputError(f"{where} needs a name")
@@ -119,8 +123,10 @@ def complete(room: str, spec: Any, *, where: str = "", given: tuple[str, ...] = 
       raise InputError(f"{place} has no default: set it")
     if field.room and isinstance(value, Mapping) and "name" not in value and isinstance(field.default, Mapping):
       value = {**field.default, **value}  # some arguments of the default part
-    if field.room and isinstance(value, str | Mapping):
+    if field.room and (isinstance(value, str | Mapping | bool | int | float | list | tuple)):
       out[key] = complete(field.room, value, where=place, given=field.given)
+    elif field.room and value is None and field.hint is not Any and types.NoneType not in typing.get_args(field.hint):
+      raise InputError(f"{place} = None should be a name or a mapping with a name")
     else:
       out[key] = check(place, value, field.hint)
   return out

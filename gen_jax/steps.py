@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -45,6 +46,18 @@ class Optimizer:
   schedule: Literal["constant", "cosine", "linear"] = "constant"
   decay_steps: int | None = None
   unit: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    for name in ("lr", "eps", "clip", "decay_steps"):
+      value = getattr(self, name)
+      if value is not None and not 0 < value < math.inf:
+        raise InputError(f"optimizer.{name} = {value} should be positive")
+    for name in ("warmup", "weight_decay"):
+      if not 0 <= getattr(self, name) < math.inf:
+        raise InputError(f"optimizer.{name} = {getattr(self, name)} should not be negative")
+    for name in ("b1", "b2"):
+      if not 0 <= getattr(self, name) < 1:
+        raise InputError(f"optimizer.{name} = {getattr(self, name)} should be in [0, 1)")
 
   @functools.cached_property
   def tx(self) -> optax.GradientTransformation:

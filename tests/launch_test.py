@@ -1,5 +1,6 @@
 """The command line: one clear line and exit code 2 for whatever is wrong; no traceback unless it is asked for."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from gen_jax.errors import InputError
-from gen_jax.run import command
+from gen_jax.run import command, train
+from gen_jax.run import config as configs
 
 ROOT = pathlib.Path(__file__).parents[1]
 RING = f"--config={ROOT / 'configs' / 'vae_ring.py'}:smoke"
@@ -40,6 +42,20 @@ def _error(capsys, *argv):
     ([RING.replace("vae_ring.py", "vae_rign.py"), "--workdir=x"], "did you mean"),
     ([RING.replace(":smoke", ":smok"), "--workdir=x"], "did you mean 'smoke'"),
     (["--mode=sample", "--workdir=nowhere"], "no run in nowhere"),
+    ([RING, "--workdir="], "--workdir=runs/<name> is missing"),
+    ([RING, "--workdir=x", "--seed=3"], "write --config.seed"),
+    (["--mode=eval", "--workdir=x", "--cond=label=3"], "it belongs to --mode=sample"),
+    (["--mode=eval", "--workdir=x", "--seed=-1"], "should be from 0 to"),
+    ([RING, "--workdir=x", "--config.seed=-1"], "should be from 0 to"),
+    ([RING, "--workdir=x", "--config.family=3"], "family = 3 should be a name or a mapping"),
+    ([RING, "--workdir=x", "--config.family.name=3"], "3 should be a name in families"),
+    ([RING, "--workdir=x", "--config.family=vae"], "no 'vae' in families"),
+    ([RING, "--workdir=x", "--config.data=a.b.c"], "no 'a.b.c' in data"),
+    ([RING, "--workdir=x", "--config.family.optimizer=None"], "family.optimizer = None should be a name or a mapping"),
+    ([RING, "--workdir=x", "--config.family.optimizer.lr=-1"], "optimizer.lr = -1.0 should be positive"),
+    ([RING, "--workdir=x", "--config.evaluate.num=0"], "evaluate.num = 0 should be at least"),
+    ([RING, "--workdir=x", "--config.evaluate.features=features.digits"], "takes examples of shape (8, 8, 1)"),
+    ([f"--config={ROOT / 'README.md'}", "--workdir=x"], "is not a config"),
   ],
 )
 def test_bad_input(capsys, tmp_path, monkeypatch, argv, message):
@@ -52,6 +68,34 @@ def test_unwritable_workdir(capsys, tmp_path):
   (tmp_path / "file").write_text("")
   for workdir in (tmp_path / "file", tmp_path / "file" / "run", "/proc/run"):
     assert "choose a --workdir that you may write to" in _error(capsys, RING, f"--workdir={workdir}")
+
+
+def test_a_place_that_cannot_take_checkpoints_is_found_before_the_training(capsys, tmp_path):
+  (tmp_path / "checkpoints").write_text("")
+  assert "choose a --workdir that you may write to" in _error(capsys, RING, f"--workdir={tmp_path}")
+  assert not (tmp_path / "train.jsonl").exists()
+
+
+def test_a_config_without_a_step_is_in_nobodys_way(tmp_path):
+  config = configs.load(RING.removeprefix("--config="))
+  configs.save(config, tmp_path)
+  other = configs.load(RING.removeprefix("--config="), [("seed", "1")])
+  train.refuse_other(other, tmp_path)
+  (tmp_path / "train.jsonl").write_text('{"step": 1}')
+  with pytest.raises(InputError, match="seed: 0 -> 1"):
+    train.refuse_other(other, tmp_path)
+  shorter = configs.load(RING.removeprefix("--config="), [("train.steps", "1")])
+  with pytest.raises(InputError, match="take it as it is"):
+    train.refuse_other(shorter, tmp_path)
+
+
+def test_schedules_that_do_not_end_with_the_training_are_named():
+  section = {"optimizer": {"decay_steps": 10}, "g": {"decay_steps": None}}
+  assert list(train._schedules(section, 10)) == []
+  (line,) = train._schedules(section, 20)
+  assert "family.optimizer.decay_steps = 10 in a run of 20 steps: the learning rate is 0" in line
+  (line,) = train._schedules(section, 5)
+  assert "its end is not reached" in line
 
 
 def test_traceback_on_request(tmp_path):
@@ -77,6 +121,12 @@ def test_train_sample_eval(tmp_path):
   assert "--mode=sample" in done.stdout.splitlines()[-1]  # the next step
   assert run("--mode=eval").returncode == 0
   assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+  done = run("--mode=eval", "--config.family.beta=2.0")
+  assert "note: not as it was trained: family.beta: 1.0 -> 2.0" in done.stdout
+  record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+  assert record["overrides"] == ["family.beta: 1.0 -> 2.0"]
+  done = run("--mode=eval", "--config.family.latent=3")
+  assert done.returncode == 2 and "fits a model that is not as it was trained (family.latent: 4 -> 3)" in done.stderr
   done = run("--mode=sample", "--num=33", "--seed=5")
   assert "s/image" in done.stdout and "network evaluations/image" in done.stdout
   with np.load(tmp_path / "run" / "samples.npz", allow_pickle=False) as file:

@@ -40,6 +40,14 @@ class Extractor:
   embed: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
   about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+  def check(self, shape: tuple[int, ...]) -> None:
+    """Raises InputError where examples of `shape` are not what it takes."""
+    wanted = tuple(self.about.get("shape", shape))
+    if shape != wanted:
+      raise InputError(
+        f"features.{self.name} takes examples of shape {wanted}, not {shape}: set evaluate.features=features.identity"
+      )
+
 
 def identity() -> Extractor:
   """The examples themselves, flattened: coordinates of vectors, pixels of images."""
@@ -80,8 +88,13 @@ def forward(weights: dict[str, Array], x: Array, strides: tuple[int, ...]) -> tu
 def classifier(name: str, weights: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Extractor:
   """The extractor that a classifier is; `about` has the `shape` of its images and its `strides`."""
   weights = {k: jnp.asarray(v, jnp.float32) for k, v in weights.items()}
-  embed = functools.partial(_embed, name, weights, tuple(about["shape"]), tuple(about["strides"]))
-  return Extractor(name, embed, about)
+
+  def embed(x):
+    extractor.check(x.shape[1:])
+    return _embed(weights, tuple(about["strides"]), x)
+
+  extractor = Extractor(name, embed, about)
+  return extractor
 
 
 def save(name: str, weights: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
@@ -98,11 +111,7 @@ def _trained(name: str) -> Extractor:
     return classifier(name, dict(file), about)
 
 
-def _embed(name, weights, shape, strides, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  if x.shape[1:] != shape:
-    raise InputError(
-      f"features.{name} takes examples of shape {shape}, not {x.shape[1:]}: set evaluate.features=features.identity"
-    )
+def _embed(weights, strides, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   out = []
   for i in range(0, len(x), _BATCH):
     rows = np.arange(i, i + _BATCH) % len(x)  # the last batch is filled up, so that one program serves all

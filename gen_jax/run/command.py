@@ -6,10 +6,10 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from gen_jax.errors import InputError, near
+from gen_jax.errors import InputError, check_seed, near
 from gen_jax.run.signals import Stopped
 
-_MODES = ("train", "eval", "sample")
+_MODES = {"train": (), "eval": ("--seed", "--raw"), "sample": ("--num", "--cond", "--seed", "--raw")}  # what each reads
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,11 +43,11 @@ def parse(argv: Sequence[str], doc: str = "") -> tuple[argparse.Namespace, list[
   parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
   add = parser.add_argument
   add("--config", help="configs/<file>.py or configs/<file>.py:variant; eval and sample take the run's own by default")
-  add("--workdir", type=pathlib.Path, help="where the run lives")
+  add("--workdir", help="where the run lives")
   add("--mode", default="train", help=", ".join(_MODES))
   add("--num", type=int, default=64, help="number of samples")
   add("--cond", help="what samples are conditioned on: label=3")
-  add("--seed", type=int, default=0, help="seed of samples and evaluations")
+  add("--seed", type=int, default=0, help="seed of samples and evaluations; that of the training is --config.seed")
   add("--raw", action="store_true", help="take the raw parameters rather than their moving average")
   add("--traceback", action="store_true", help="show where an error came from")
   flags, rest = parser.parse_known_args(argv)
@@ -57,15 +57,25 @@ def parse(argv: Sequence[str], doc: str = "") -> tuple[argparse.Namespace, list[
       raise InputError(f"unknown argument {word!r}: {near(word.partition('=')[0], known)}")
     if "=" not in word:
       raise InputError(f"{word!r} has no value: write {word}=value")
-  if flags.workdir is None:
+  if not flags.workdir:
     raise InputError("--workdir=runs/<name> is missing: where the run lives")
+  flags.workdir = pathlib.Path(flags.workdir)
   if flags.mode not in _MODES:
     raise InputError(f"unknown mode {flags.mode!r}: {near(flags.mode, _MODES)}")
   if flags.mode == "train" and not flags.config:
     raise InputError("--mode=train needs --config=configs/<file>.py")
+  for name in ("--num", "--cond", "--seed", "--raw"):
+    if name not in _MODES[flags.mode] and any(word.partition("=")[0] == name for word in argv):
+      remedy = "write --config.seed" if name == "--seed" else f"it belongs to --mode={_reader(name)}"
+      raise InputError(f"--mode={flags.mode} takes no {name}: {remedy}")
   if flags.num < 1:
     raise InputError(f"--num={flags.num} should be at least 1")
+  check_seed("--seed", flags.seed)
   return flags, [tuple(word.removeprefix("--config.").split("=", 1)) for word in rest]
+
+
+def _reader(flag: str) -> str:
+  return next(mode for mode, flags in _MODES.items() if flag in flags)
 
 
 def _run(flags: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:

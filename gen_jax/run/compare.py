@@ -40,10 +40,15 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
   Raises:
     InputError: it has none.
   """
+  file, remedy = workdir / "metrics.json", f"python launch.py --mode=eval --workdir={workdir}"
   try:
-    return json.loads((workdir / "metrics.json").read_text())
-  except FileNotFoundError:
-    raise InputError(f"no metrics.json in {workdir}: python launch.py --mode=eval --workdir={workdir}") from None
+    record = json.loads(file.read_text())
+    caption(record)
+    return record
+  except OSError:
+    raise InputError(f"no metrics.json in {workdir}: {remedy}") from None
+  except (ValueError, KeyError, TypeError, AttributeError):
+    raise InputError(f"{file} is not an evaluation of this library: {remedy}") from None
 
 
 def tables(records: dict[str, dict[str, Any]]) -> Iterable[tuple[str, list[str], list[list[str]]]]:
@@ -56,7 +61,7 @@ def tables(records: dict[str, dict[str, Any]]) -> Iterable[tuple[str, list[str],
     floor = {k.removesuffix("_floor"): v for record in group.values() for k, v in record.items() if "_floor" in k}
     rows = [["training images (floor)", "", *(spell(floor.get(c)) for c in columns)]]
     for name, record in group.items():
-      parameters = f"{record['parameters']}, step {record['step']}"
+      parameters = "; ".join([f"{record['parameters']}, step {record['step']}", *record.get("overrides", ())])
       rows.append([name, parameters, *(_cell(record, c) for c in columns)])
     yield title, ["run", "parameters", *(_COLUMNS[c] for c in columns)], rows
 
@@ -74,12 +79,15 @@ def _markdown(title: str, header: list[str], rows: list[list[str]]) -> str:
 
 
 def _print(title: str, header: list[str], rows: list[list[str]]) -> None:
+  """A run to a column: scores are many and short."""
   from rich.console import Console
   from rich.table import Table
 
-  table = Table(*header, title=title)
-  for row in rows:
-    table.add_row(*row)
+  table = Table(title=title)
+  for name in (header[0], *(row[0] for row in rows)):
+    table.add_column(name, overflow="fold")
+  for score, *values in zip(header[1:], *(row[1:] for row in rows), strict=True):
+    table.add_row(score, *values)
   Console().print(table)
 
 
@@ -89,17 +97,19 @@ def main() -> int:
   parser.add_argument("workdirs", nargs="+", type=pathlib.Path)
   parser.add_argument("--markdown", action="store_true", help="for a README")
   flags = parser.parse_args()
-  try:
-    records = {str(workdir): read(workdir) for workdir in flags.workdirs}
-  except InputError as e:
-    print(f"error: {e}", file=sys.stderr)
-    return 2
+  records, failed = {}, False
+  for workdir in flags.workdirs:  # runs/* has those that are not finished
+    try:
+      records[str(workdir)] = read(workdir)
+    except InputError as e:
+      failed = True
+      print(f"error: {e}", file=sys.stderr)
   for table in tables(records):
     if flags.markdown:
       print(_markdown(*table))
     else:
       _print(*table)
-  return 0
+  return 2 if failed else 0
 
 
 if __name__ == "__main__":

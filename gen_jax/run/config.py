@@ -11,7 +11,7 @@ from typing import Any
 import ml_collections
 
 from gen_jax import resolve
-from gen_jax.errors import InputError, near
+from gen_jax.errors import InputError, check_seed, near
 
 _SECTIONS = ("seed", "data", "family", "train", "evaluate")
 _FILE = "config.json"
@@ -46,10 +46,12 @@ def saved(workdir: str | os.PathLike, overrides: Iterable[Override] = ()) -> ml_
   file = pathlib.Path(workdir) / _FILE
   try:
     raw = json.loads(file.read_text())
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
     raise InputError(f"no run in {workdir} (no {_FILE}): train one with --config=... --workdir={workdir}") from None
   except ValueError as e:
     raise InputError(f"{file} cannot be read ({e}): restore it, or train in another --workdir") from None
+  if not isinstance(raw, Mapping):
+    raise InputError(f"{file} is not a config: restore it, or train in another --workdir")
   return _finish(raw, overrides)
 
 
@@ -80,6 +82,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   More steps, other logging and another evaluation are no obstacle: they leave the steps taken as they were.
   """
   old, new = _flat(old), _flat(new)
+  for part in ("family.name", "data.name"):  # of another kind: its fields are not worth a line each
+    if old.get(part) != new.get(part):
+      return [f"{part}: {old.get(part, _ABSENT)!r} -> {new.get(part, _ABSENT)!r}"]
   changed = [k for k in sorted(old | new) if old.get(k, _ABSENT) != new.get(k, _ABSENT)]
   if old.get("train.steps", 0) <= new.get("train.steps", 0):
     changed = [k for k in changed if k != "train.steps"]
@@ -106,8 +111,10 @@ def _read(path: str) -> Any:
   path, _, variant = path.partition(":")
   file = pathlib.Path(path)
   if not file.is_file():
-    options = sorted(map(str, file.parent.glob("*.py"))) if file.parent.is_dir() else []
-    raise InputError(f"no config file {path}: {near(path, options)}")
+    options = {*file.parent.glob("*.py"), *pathlib.Path("configs").glob("[!_]*.py")}
+    raise InputError(f"no config file {path}: {near(path, map(str, options))}")
+  if file.suffix != ".py":
+    raise InputError(f"{path} is not a config: those are Python files, as in configs/")
   try:
     spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
@@ -120,6 +127,8 @@ def _read(path: str) -> Any:
   if variant and variant not in variants:
     raise InputError(f"{path} has no variant {variant!r}: {near(variant, variants)}")
   config = module.get_config(variant or None)
+  if not isinstance(config, ml_collections.ConfigDict | Mapping):
+    raise InputError(f"{path}: get_config(variant=None) should return a ConfigDict")
   return config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
 
 
@@ -141,7 +150,7 @@ def _override(raw: dict[str, Any], path: list[str], value: Any) -> None:
   """Sets raw.a.b.c; a part given by its name alone turns into a mapping with that name."""
   *parents, last = path
   for i, key in enumerate(parents):
-    child = raw.get(key, {})
+    child = raw.get(key) or {}
     child = {"name": child} if isinstance(child, str) else child
     if not isinstance(child, Mapping):
       raise InputError(f"--config.{'.'.join(path)}: {'.'.join(parents[: i + 1])} = {child!r} has no fields")
@@ -157,8 +166,10 @@ def _complete(raw: dict[str, Any]) -> dict[str, Any]:
   for key in ("data", "family"):
     if key not in raw:
       raise InputError(f"config needs a section {key!r}")
+  seed = resolve.check("seed", raw.get("seed", 0), int)
+  check_seed("seed", seed)
   return {
-    "seed": resolve.check("seed", raw.get("seed", 0), int),
+    "seed": seed,
     "data": resolve.complete("data", raw["data"], where="data"),
     "family": resolve.complete("families", raw["family"], where="family", given=("spec",)),
     **{key: _options(key, raw.get(key, {})) for key in _OPTIONS},

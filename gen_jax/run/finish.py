@@ -104,7 +104,8 @@ def score(trained: Trained, source: Any, *, seed: int) -> dict[str, Any]:
   from gen_jax.run.evaluate import evaluate, show
 
   options = configs.section(trained.config, "evaluate")
-  record = {"step": trained.step, **evaluate(trained, source, options, seed=seed, raw=trained.raw)}
+  record = {"step": trained.step} | ({"overrides": list(trained.overrides)} if trained.overrides else {})
+  record |= evaluate(trained, source, options, seed=seed, raw=trained.raw)
   if meshes.is_main():
     writer.record(trained.workdir, record)
     if "noise_levels" in record:

@@ -29,6 +29,7 @@ class Trained:
     workdir: where it lives.
     step: how many steps it was trained for.
     raw: whether `params` are the raw parameters rather than their moving average.
+    overrides: what of the config is not as it was trained, as "field: old -> new".
   """
 
   family: Family
@@ -37,6 +38,7 @@ class Trained:
   workdir: pathlib.Path
   step: int
   raw: bool = False
+  overrides: tuple[str, ...] = ()
 
   @functools.cached_property
   def source(self) -> Any:
@@ -66,16 +68,28 @@ def load(
   written = configs.saved(workdir)
   config = configs.saved(workdir, overrides) if config is None else config
   source, family = configs.build(config)
-  shapes = jax.eval_shape(family.init, jax.random.key(0), _example(source.spec, config.train.batch_size))
+  shapes = jax.eval_shape(family.init, jax.random.key(0), example(source.spec, config.train.batch_size))
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   like = checkpoint.abstract(shapes, jax.tree.map(lambda _: here, shapes))
-  found = checkpoint.Checkpoints(workdir, written).restore(like)
+  differing = configs.differences(written.to_dict(), config.to_dict())
+  try:
+    found = checkpoint.Checkpoints(workdir, written).restore(like, warn=(lambda _: None) if differing else print)
+  except InputError:
+    if not differing:
+      raise
+    raise InputError(
+      f"no checkpoint in {workdir} fits a model that is not as it was trained ({'; '.join(differing)}): leave that out"
+    ) from None
   if found is None:
-    raise InputError(f"no checkpoint in {workdir}: train it with --mode=train --workdir={workdir}")
+    raise InputError(f"no checkpoint in {workdir} yet: give the command that trains it again")
+  if differing:
+    print(f"note: not as it was trained: {'; '.join(differing)}")
   step, state = found
   raw = raw or state.ema is None
   params = state.params if raw else state.ema
-  return Trained(family=family, params=params, config=config, workdir=workdir, step=step, raw=raw)
+  return Trained(
+    family=family, params=params, config=config, workdir=workdir, step=step, raw=raw, overrides=tuple(differing)
+  )
 
 
 def untrained(config: str) -> Trained:
@@ -89,12 +103,12 @@ def untrained(config: str) -> Trained:
   """
   complete = configs.load(config)
   source, family = configs.build(complete)
-  batch = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), _example(source.spec, complete.train.batch_size))
+  batch = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), example(source.spec, complete.train.batch_size))
   params = jax.jit(family.init)(jax.random.key(complete.seed), batch).eval_params
   return Trained(family=family, params=params, config=complete, workdir=pathlib.Path(), step=0)
 
 
-def _example(spec: Spec, batch_size: int) -> PyTree:
+def example(spec: Spec, batch_size: int) -> PyTree:
   """The shapes of a batch."""
   batch = {"x": jax.ShapeDtypeStruct((batch_size, *spec.shape), jnp.float32)}
   return batch | {k: jax.ShapeDtypeStruct((batch_size, *e.shape), e.dtype) for k, e in spec.entries.items()}

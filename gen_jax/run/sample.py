@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import re
 import time
 from typing import Any
 
@@ -136,9 +137,10 @@ def parse(text: str | None) -> dict[str, int | str] | None:
   if not text:
     return None
   pairs = [part.partition("=") for part in text.split(",")]
-  if not all(name and value for name, _, value in pairs):
+  names = [name for name, _, _ in pairs]
+  if not all(name and value for name, _, value in pairs) or len(set(names)) < len(names):
     raise InputError(f'--cond={text!r}: write it as label=3 or "caption=a six"')
-  return {name.strip(): int(value) if value.strip().lstrip("-").isdigit() else value for name, _, value in pairs}
+  return {name.strip(): int(value) if re.fullmatch(r"\s*-?[0-9]+\s*", value) else value for name, _, value in pairs}
 
 
 def pixels(x: np.ndarray) -> np.ndarray:

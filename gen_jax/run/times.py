@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, check_seed
 from gen_jax.metrics import frechet
 from gen_jax.processes.consistency import ConsistencyModel, refine
 from gen_jax.run import compile as compiling
@@ -88,6 +88,7 @@ def main() -> int:
   parser.add_argument("--seed", type=int, default=0, help="of the samples and of the choice of training images")
   flags = parser.parse_args()
   try:
+    check_seed("--seed", flags.seed)
     trained = load(flags.workdir)
     found = search(trained, flags.steps, seed=flags.seed)
   except InputError as e:

@@ -3,20 +3,22 @@
 import dataclasses
 import os
 import pathlib
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import jax
 import ml_collections
 
+from gen_jax.data.base import Source
 from gen_jax.data.feed import feed
 from gen_jax.errors import InputError
-from gen_jax.family import count
-from gen_jax.run import checkpoint, writer
+from gen_jax.family import Family, count
+from gen_jax.run import checkpoint, sample, writer
 from gen_jax.run import compile as compiling
 from gen_jax.run import config as configs
 from gen_jax.run import mesh as meshes
 from gen_jax.run.finish import finish
-from gen_jax.run.load import Trained
+from gen_jax.run.load import Trained, example
 from gen_jax.run.loop import Loop
 from gen_jax.run.signals import Signals
 
@@ -71,6 +73,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
     Stopped: after SIGTERM or SIGINT, with everything saved.
   """
   workdir, options = pathlib.Path(workdir), configs.section(config, "train")
+  scoring = configs.section(config, "evaluate")
   mesh = meshes.start()
   compiling.use_cache()
   refuse_other(config, workdir)
@@ -83,11 +86,13 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
       sharding=meshes.rows(mesh),
       max_resident_bytes=options.max_resident_bytes,
     )
+    scoring.features.check(source.spec.shape)
+    rehearse(family, source, batch_size=options.batch_size)
+    checkpoints = checkpoint.Checkpoints(workdir, config, options.keep)
     meshes.barrier("compared")
     if meshes.is_main():  # not before: what was refused leaves no directory behind
-      workdir.mkdir(parents=True, exist_ok=True)
+      checkpoints.folder.mkdir(parents=True, exist_ok=True)
       configs.save(config, workdir)
-    checkpoints = checkpoint.Checkpoints(workdir, config, options.keep)
     loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
     step, state = loop.start()
     with writer.Writer(
@@ -101,6 +106,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
       log.say(_headline(config, source, state, mesh, workdir))
       if step:
         log.say(f"goes on from step {step}")
+      for line in _schedules(config.family.to_dict(), options.steps):
+        log.say(line)
       with signals.deferred():
         state = loop.run(step, state, log, signals)
     params = meshes.fetch(mesh, state.eval_params)
@@ -110,12 +117,38 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
   return trained
 
 
+def rehearse(family: Family, source: Source, *, batch_size: int) -> None:
+  """Traces the start of a run and its sampler, so that what does not fit is found before it was trained for."""
+  key = jax.random.key(0)
+  state = jax.eval_shape(family.init, key, example(source.spec, batch_size))
+  jax.eval_shape(lambda key, params: family.sample(key, params, 2, sample.conditions(family, 2)), key, state.params)
+
+
 def refuse_other(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  """Raises InputError, with the fields that differ, where `workdir` holds the run of another config."""
-  if configs.exists(workdir):
-    differing = configs.differences(configs.saved(workdir).to_dict(), config.to_dict())
-    if differing:
-      raise InputError(f"{workdir} holds a run of another config ({'; '.join(differing)}): use another --workdir")
+  """Raises InputError, with the fields that differ, where `workdir` holds the run of another config.
+
+  A config alone, of a run that made no step, is in nobody's way.
+  """
+  if not configs.exists(workdir) or not (workdir / "train.jsonl").exists():
+    return
+  saved = configs.saved(workdir)
+  differing = configs.differences(saved.to_dict(), config.to_dict())
+  if differing == [f"train.steps: {saved.train.steps} -> {config.train.steps}"]:
+    raise InputError(
+      f"{workdir} holds a run of {saved.train.steps} steps: --mode=eval and --mode=sample take it as it is"
+    )
+  if differing:
+    raise InputError(f"{workdir} holds a run of another config ({'; '.join(differing)}): use another --workdir")
+
+
+def _schedules(section: Mapping[str, Any], steps: int, place: str = "family") -> Iterator[str]:
+  """A line for every learning rate whose schedule ends before the training or after it."""
+  for key, value in section.items():
+    if isinstance(value, Mapping):
+      yield from _schedules(value, steps, f"{place}.{key}")
+    elif key == "decay_steps" and value not in (None, steps):
+      what = "the learning rate is 0 from there on" if value < steps else "its end is not reached"
+      yield f"note: {place}.{key} = {value} in a run of {steps} steps: {what}"
 
 
 def _headline(config, source, state, mesh, workdir) -> str:

@@ -50,6 +50,15 @@ def test_table(runs, monkeypatch, capsys):
   assert "digits (accuracy 99.00%)" in " ".join(capsys.readouterr().out.split())
 
 
+def test_overrides_are_shown_and_what_is_no_evaluation_is_named(runs, monkeypatch, capsys, tmp_path):
+  (tmp_path / "b" / "metrics.json").write_text(json.dumps(RECORD | {"overrides": ["family.steps: 8 -> 16"]}))
+  (tmp_path / "c" / "metrics.json").write_text("[1, 2]")
+  assert call(monkeypatch, *runs, "--markdown") == 2
+  captured = capsys.readouterr()
+  assert "| b | EMA, step 10; family.steps: 8 -> 16 | 2.5 |" in captured.out and "| a | EMA, step 10 |" in captured.out
+  assert captured.err.startswith("error: c/metrics.json is not an evaluation")
+
+
 def test_a_run_without_an_evaluation(runs, monkeypatch, capsys):
   assert call(monkeypatch, "a", "elsewhere") == 2
   assert capsys.readouterr().err == (
