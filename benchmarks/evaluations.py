@@ -30,13 +30,8 @@ _SOLVERS = {
   "UniPC-3": ({"name": "adams.unipc", "order": 3}, "grids.log_snr", 1),
   "DEIS-3": ({"name": "deis.deis", "order": 3}, "grids.quadratic", 1),
 }
-_EVALUATIONS = (
-  5,
-  9,
-  17,
-  33,
-  65,
-)  # one more than a multiple of two: Heun's method takes two a step, and all denoise once
+# One more than a multiple of two: Heun's method takes two a step, and all denoise once.
+_EVALUATIONS = (5, 9, 17, 33, 65)
 
 
 def main() -> int:

@@ -2,8 +2,9 @@
 
   python launch.py --config=configs/gan_mnist.py --workdir=runs/gan_mnist
 
-On one core of an Intel Xeon (AVX-512), seed 0: 18 minutes; Frechet distance 0.250 (floor 0.095, mnist features,
-n = 2,000). With two levels of twice the width instead of three it is 0.474, in 48 minutes.
+On one core of an AMD EPYC (AVX-512), seed 0: 58 minutes; Frechet distance 0.119 (floor 0.095, mnist features,
+n = 2,000). 15,000 steps with a schedule of that length: 0.250. With those, two levels of twice the width instead of
+three: 0.474.
 
 Variants:
   smoke: a test of a few seconds.
@@ -11,6 +12,7 @@ Variants:
 
 import ml_collections
 
+_STEPS = 35_000
 VARIANTS = {
   "smoke": dict(
     data=dict(name="digits.Digits"),
@@ -34,10 +36,10 @@ def get_config(variant=None):
         latent=64,
         r1=0.1,
         r1_every=4,
-        g_optimizer=dict(lr=1e-3, b1=0.0, schedule="linear", decay_steps=15_000),
-        d_optimizer=dict(lr=1e-3, b1=0.0, schedule="linear", decay_steps=15_000),
+        g_optimizer=dict(lr=1e-3, b1=0.0, schedule="linear", decay_steps=_STEPS),
+        d_optimizer=dict(lr=1e-3, b1=0.0, schedule="linear", decay_steps=_STEPS),
       ),
-      train=dict(steps=15_000, batch_size=64),
+      train=dict(steps=_STEPS, batch_size=64),
       evaluate=dict(features="features.mnist"),
     )
   )
