@@ -21,7 +21,6 @@ from rich.table import Table
 from benchmarks import timing
 from benchmarks.timing import Row
 from gen_jax.run import compile as compiling
-from gen_jax.run import memory
 
 
 def main() -> None:
@@ -60,5 +59,4 @@ def _machine() -> str:
 
 
 if __name__ == "__main__":
-  memory.huge_pages()
   main()

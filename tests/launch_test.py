@@ -76,6 +76,13 @@ def test_a_place_that_cannot_take_checkpoints_is_found_before_the_training(capsy
   assert not (tmp_path / "train.jsonl").exists()
 
 
+def test_a_sampler_that_does_not_fit_is_found_before_the_training(capsys, tmp_path):
+  config = f"--config={ROOT / 'configs' / 'diffusion_ring.py'}:smoke"
+  grid = "--config.family.grid={'name': 'grids.times', 'ts': (2.0, 0.5, 0.0)}"
+  assert "outside" in _error(capsys, config, f"--workdir={tmp_path / 'x'}", grid)
+  assert not (tmp_path / "x").exists()
+
+
 def test_a_config_without_a_step_is_in_nobodys_way(tmp_path):
   config = configs.load(RING.removeprefix("--config="))
   configs.save(config, tmp_path)

@@ -68,7 +68,7 @@ def load(
   written = configs.saved(workdir)
   config = configs.saved(workdir, overrides) if config is None else config
   source, family = configs.build(config)
-  shapes = jax.eval_shape(family.init, jax.random.key(0), example(source.spec, config.train.batch_size))
+  shapes = jax.eval_shape(family.init, jax.random.key(0), _example(source.spec, config.train.batch_size))
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   like = checkpoint.abstract(shapes, jax.tree.map(lambda _: here, shapes))
   differing = configs.differences(written.to_dict(), config.to_dict())
@@ -103,12 +103,12 @@ def untrained(config: str) -> Trained:
   """
   complete = configs.load(config)
   source, family = configs.build(complete)
-  batch = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), example(source.spec, complete.train.batch_size))
+  batch = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), _example(source.spec, complete.train.batch_size))
   params = jax.jit(family.init)(jax.random.key(complete.seed), batch).eval_params
   return Trained(family=family, params=params, config=complete, workdir=pathlib.Path(), step=0)
 
 
-def example(spec: Spec, batch_size: int) -> PyTree:
+def _example(spec: Spec, batch_size: int) -> PyTree:
   """The shapes of a batch."""
   batch = {"x": jax.ShapeDtypeStruct((batch_size, *spec.shape), jnp.float32)}
   return batch | {k: jax.ShapeDtypeStruct((batch_size, *e.shape), e.dtype) for k, e in spec.entries.items()}

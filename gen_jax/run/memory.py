@@ -12,9 +12,9 @@ def huge_pages() -> None:
   """Starts the process anew with huge pages for large blocks of memory, where Linux gives them to those that ask.
 
   On CPU, XLA takes the memory of a program from the system at every call and hands it back, and the system clears it
-  page by page. With pages of 2 MiB rather than 4 KiB, training a U-Net is up to a quarter faster. The C library reads
-  its settings at the start alone: so this comes before all that is worth keeping. The process keeps its number and its
-  arguments.
+  page by page. With pages of 2 MiB rather than 4 KiB, training a U-Net takes a tenth to a quarter less time. The C
+  library reads its settings at the start alone: so this comes before all that is worth keeping. The process keeps its
+  number and its arguments.
   """
   tunables = os.environ.get("GLIBC_TUNABLES", "")
   if _TUNABLE in tunables or not _PAGES.exists() or "[madvise]" not in _PAGES.read_text():

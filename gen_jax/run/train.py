@@ -9,7 +9,6 @@ from typing import Any, Literal
 import jax
 import ml_collections
 
-from gen_jax.data.base import Source
 from gen_jax.data.feed import feed
 from gen_jax.errors import InputError
 from gen_jax.family import Family, count
@@ -18,9 +17,10 @@ from gen_jax.run import compile as compiling
 from gen_jax.run import config as configs
 from gen_jax.run import mesh as meshes
 from gen_jax.run.finish import finish
-from gen_jax.run.load import Trained, example
+from gen_jax.run.load import Trained
 from gen_jax.run.loop import Loop
 from gen_jax.run.signals import Signals
+from gen_jax.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,14 +87,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
       max_resident_bytes=options.max_resident_bytes,
     )
     scoring.features.check(source.spec.shape)
-    rehearse(family, source, batch_size=options.batch_size)
     checkpoints = checkpoint.Checkpoints(workdir, config, options.keep)
+    loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
+    step, state = loop.start()
+    rehearse(family, state.params)
     meshes.barrier("compared")
     if meshes.is_main():  # not before: what was refused leaves no directory behind
       checkpoints.folder.mkdir(parents=True, exist_ok=True)
       configs.save(config, workdir)
-    loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
-    step, state = loop.start()
     with writer.Writer(
       workdir,
       first=step,
@@ -117,11 +117,10 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
   return trained
 
 
-def rehearse(family: Family, source: Source, *, batch_size: int) -> None:
-  """Traces the start of a run and its sampler, so that what does not fit is found before it was trained for."""
-  key = jax.random.key(0)
-  state = jax.eval_shape(family.init, key, example(source.spec, batch_size))
-  jax.eval_shape(lambda key, params: family.sample(key, params, 2, sample.conditions(family, 2)), key, state.params)
+def rehearse(family: Family, params: PyTree) -> None:
+  """Traces the sampler, so that one that does not fit is found before the training and not after."""
+  draw = lambda key, params: family.sample(key, params, 2, sample.conditions(family, 2))
+  jax.eval_shape(draw, jax.random.key(0), params)
 
 
 def refuse_other(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
