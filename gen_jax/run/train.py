@@ -141,13 +141,12 @@ def refuse_other(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> No
 
 
 def _schedules(section: Mapping[str, Any], steps: int, place: str = "family") -> Iterator[str]:
-  """A line for every learning rate whose schedule ends before the training or after it."""
+  """A line for every schedule of a learning rate that ends before the training or after it."""
   for key, value in section.items():
     if isinstance(value, Mapping):
       yield from _schedules(value, steps, f"{place}.{key}")
-    elif key == "decay_steps" and value not in (None, steps):
-      what = "the learning rate is 0 from there on" if value < steps else "its end is not reached"
-      yield f"note: {place}.{key} = {value} in a run of {steps} steps: {what}"
+    elif key == "decay_steps" and value not in (None, steps) and section.get("schedule") != "constant":
+      yield f"note: the learning rate decays over {value} steps ({place}.{key}), the training takes {steps}"
 
 
 def _headline(config, source, state, mesh, workdir) -> str:
