@@ -48,11 +48,11 @@ class Optimizer:
   unit: tuple[str, ...] = ()
 
   def __post_init__(self):
-    for name in ("lr", "eps", "clip", "decay_steps"):
+    for name in ("eps", "clip", "decay_steps"):
       value = getattr(self, name)
       if value is not None and not 0 < value < math.inf:
         raise InputError(f"optimizer.{name} = {value} should be positive")
-    for name in ("warmup", "weight_decay"):
+    for name in ("lr", "warmup", "weight_decay"):
       if not 0 <= getattr(self, name) < math.inf:
         raise InputError(f"optimizer.{name} = {getattr(self, name)} should not be negative")
     for name in ("b1", "b2"):

@@ -89,3 +89,11 @@ def test_unit_turns_directions_and_leaves_the_rest():
   np.testing.assert_allclose(cosine, 1.0, rtol=1e-6)
   with pytest.raises(InputError, match="did you mean 'direction'"):
     Optimizer(unit=("directions",)).tx.init(params)
+
+
+@pytest.mark.parametrize(
+  "field, value", [("lr", -1.0), ("lr", float("inf")), ("clip", 0.0), ("decay_steps", 0), ("warmup", -5), ("b1", 1.0)]
+)
+def test_an_optimizer_out_of_range_is_refused(field, value):
+  with pytest.raises(InputError, match=rf"optimizer.{field} = {value} should"):
+    Optimizer(**{field: value})
