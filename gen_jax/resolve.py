@@ -123,7 +123,7 @@ def complete(room: str, spec: Any, *, where: str = "", given: tuple[str, ...] = 
       raise InputError(f"{place} has no default: set it")
     if field.room and isinstance(value, Mapping) and "name" not in value and isinstance(field.default, Mapping):
       value = {**field.default, **value}  # some arguments of the default part
-    if field.room and (isinstance(value, str | Mapping | bool | int | float | list | tuple)):
+    if field.room and isinstance(value, str | Mapping | bool | int | float | list | tuple):
       out[key] = complete(field.room, value, where=place, given=field.given)
     elif field.room and value is None and field.hint is not Any and types.NoneType not in typing.get_args(field.hint):
       raise InputError(f"{place} = None should be a name or a mapping with a name")

@@ -64,7 +64,7 @@ def parse(argv: Sequence[str], doc: str = "") -> tuple[argparse.Namespace, list[
     raise InputError(f"unknown mode {flags.mode!r}: {near(flags.mode, _MODES)}")
   if flags.mode == "train" and not flags.config:
     raise InputError("--mode=train needs --config=configs/<file>.py")
-  for name in ("--num", "--cond", "--seed", "--raw"):
+  for name in _MODES["sample"]:  # which reads them all
     if name not in _MODES[flags.mode] and any(word.partition("=")[0] == name for word in argv):
       remedy = "write --config.seed" if name == "--seed" else f"it belongs to --mode={_reader(name)}"
       raise InputError(f"--mode={flags.mode} takes no {name}: {remedy}")
