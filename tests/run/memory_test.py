@@ -1,3 +1,5 @@
+"""A process with huge pages: started anew once, and only where that changes something."""
+
 import os
 import re
 import subprocess
