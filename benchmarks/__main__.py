@@ -1,9 +1,9 @@
 """Runs every `benchmarks/*_bench.py` and prints one table.
 
-    python -m benchmarks [PART OF A NAME] [--out=FILE]
+    python -m benchmarks [PART OF A NAME ...] [--out=FILE]
 
-Each file has `rows()`, which yields a `Row` for each piece of work whose name passes the filter. Ratios are the peer's
-time over ours, so above 1 we are faster; peers that are not installed are named as missing.
+Each file has `rows()`, which yields a `Row` for each piece of work whose name has the part in it. Ratios are the
+peer's time over ours, so above 1 we are faster; peers that are not installed are named as missing.
 """
 
 import argparse
@@ -22,33 +22,35 @@ from benchmarks import timing
 from benchmarks.timing import Row
 from gen_jax.run import compile as compiling
 
+_HERE = pathlib.Path(__file__).parent
+
 
 def main() -> None:
   """Measures, prints, and writes the JSON."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("name", nargs="?", default="", help="only work whose name has this in it")
+  parser.add_argument("parts", nargs="*", default=[""], help="only work whose name has one of these in it")
   parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/bench.json"), help="where the JSON goes")
   flags = parser.parse_args()
   compiling.use_cache()
-  limit = timing.matmul_limit()
   rows = []
-  for file in sorted(pathlib.Path(__file__).parent.glob("*_bench.py")):
-    for row in importlib.import_module(f"benchmarks.{file.stem}").rows(flags.name):
-      rows.append(row)
-      print(f"{row.name}: {row.ours:.4g} s", flush=True)
-  Console().print(_table(rows, limit))
+  files = [importlib.import_module(f"benchmarks.{file.stem}") for file in sorted(_HERE.glob("*_bench.py"))]
+  for row in (row for part in flags.parts for file in files for row in file.rows(part)):
+    rows.append(row)
+    print(f"{row.name}: {row.ours:.4g} s", flush=True)
+  limits = {dtype: timing.matmul_limit(dtype) for dtype in sorted({row.dtype for row in rows})}
+  Console().print(_table(rows, limits))
   flags.out.parent.mkdir(parents=True, exist_ok=True)
-  record = {"machine": _machine(), "matmul_flops_per_second": limit, "rows": [dataclasses.asdict(r) for r in rows]}
+  record = {"machine": _machine(), "matmul_flops_per_second": limits, "rows": [dataclasses.asdict(r) for r in rows]}
   flags.out.write_text(json.dumps(record, indent=2) + "\n")
   print(f"written to {flags.out}")
 
 
-def _table(rows: list[Row], limit: float) -> Table:
+def _table(rows: list[Row], limits: dict[str, float]) -> Table:
   table = Table("work", "ours", "peer", "", "ratio", "[min..max]", "share of matmul", title=_machine())
   for row in rows:
     ratio = f"{row.ratio:.2f}" if row.ratio else ""
     spread = f"{min(row.ratios):.2f}..{max(row.ratios):.2f}" if row.ratios else ""
-    share = f"{row.flops / row.ours / limit:.0%}" if row.flops else ""
+    share = f"{row.flops / row.ours / limits[row.dtype]:.0%}" if row.flops else ""
     peer = f"{row.peer:.3g} s" if row.peer else ""
     table.add_row(row.name, f"{row.ours:.3g} s", row.peer_name, peer, ratio, spread, share)
   return table

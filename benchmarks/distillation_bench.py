@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks import peers
 from benchmarks.timing import Row, compare
 from gen_jax.families.consistency import Consistency
 from gen_jax.families.diffusion import Diffusion
@@ -22,7 +23,7 @@ from gen_jax.types import Spec
 
 _SPEC = Spec(shape=(28, 28, 1), kind="image", levels=256)
 _NET = UNet(patch=2, channels=32, multipliers=(1, 2), blocks=1, attention=(1,))
-_BATCH, _RUNS = 64, 9
+_BATCH, _RUNS = peers.sized(64, 512), peers.sized(9, 20)
 
 
 @dataclasses.dataclass(frozen=True)

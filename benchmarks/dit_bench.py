@@ -1,17 +1,17 @@
-"""DiT-S/2 (2212.09748) at 32x32x3: a training step at batch 8.
+"""DiT-S/2 (2212.09748) at 32x32x3: a training step; on an accelerator with a larger batch, in bfloat16 too.
 
-Peer: the same network in PyTorch (2.13), written here: the same widths, blocks, heads and adaLN-zero, with its fused
+Peer: the same network in PyTorch, written here: the same widths, blocks, heads and adaLN-zero, with its fused
 attention and GELU; that both have as many parameters is checked.
 """
 
 import functools
-import importlib.util
 import math
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks import peers
 from benchmarks.timing import Row, Work, alone, compare, textbook_flops
 from gen_jax.families.diffusion import Diffusion
 from gen_jax.family import count
@@ -22,41 +22,45 @@ from gen_jax.steps import Optimizer
 from gen_jax.types import Spec
 
 _SPEC = Spec(shape=(32, 32, 3), kind="image", levels=256)
-_BATCH, _PATCH, _WIDTH, _DEPTH, _HEADS = 8, 2, 384, 12, 6
+_PATCH, _WIDTH, _DEPTH, _HEADS = 2, 384, 12, 6
 _PEER = "the same in torch"
 
 
 def rows(name: str) -> Iterator[Row]:
-  """Yields the row if its name has `name` in it."""
-  work = f"DiT-S/{_PATCH} training step, 32x32x3, batch {_BATCH}"
-  if name not in work:
-    return
-  ours, flops, size = _ours()
-  if importlib.util.find_spec("torch") is None:
-    yield alone(work, ours, flops=flops, note=f"{_PEER} (not installed)")
-    return
+  """Yields the rows whose name has `name` in it."""
+  batch = peers.sized(8, 256)
+  for dtype in peers.precisions():
+    work = f"DiT-S/{_PATCH} training step, 32x32x3, batch {batch}, {dtype}"
+    if name in work:
+      yield _row(work, batch, dtype)
+
+
+def _row(work: str, batch: int, dtype: str) -> Row:
+  ours, flops, size = _ours(batch, dtype)
+  if peers.missing("torch"):
+    return alone(work, ours, flops=flops, dtype=dtype, note=f"{_PEER} (not installed)")
   net = _peer_net()
   theirs = sum(p.numel() for p in net.parameters())
   if size != theirs:
     raise AssertionError(f"not the same network: {size} parameters against {theirs}")
-  yield compare(work, ours, _PEER, _peer(net), flops=flops)
+  return compare(work, ours, _PEER, _peer(net, batch, dtype), runs=peers.sized(5, 20), flops=flops, dtype=dtype)
 
 
-def _ours() -> tuple[Work, float, int]:
+def _ours(size: int, dtype: str) -> tuple[Work, float, int]:
   """(the training step, its FLOPs, the number of parameters)."""
   family = Diffusion(
     spec=_SPEC,
-    net=DiT(patch=_PATCH, size="S"),
+    net=DiT(patch=_PATCH, size="S", dtype=dtype),
     path=gaussian.linear(),
     prediction=prediction.eps(),
     ema_decay=None,
     optimizer=Optimizer(lr=1e-4),
   )
   key = jax.random.key(0)
-  batch = {"x": jax.random.uniform(key, (_BATCH, *_SPEC.shape), minval=-1.0)}
+  batch = {"x": jax.random.uniform(key, (size, *_SPEC.shape), minval=-1.0)}
   state = jax.jit(family.init)(key, batch)
-  time = jax.ShapeDtypeStruct((_BATCH,), jnp.float32)
-  flops, size = 3 * textbook_flops(family.net.apply, state.params, batch["x"], time), count(state.params)
+  time = jax.ShapeDtypeStruct((size,), jnp.float32)
+  flops, parameters = 3 * textbook_flops(family.net.apply, state.params, batch["x"], time), count(state.params)
   step = compiling.jit(family.step, donate_argnums=1)
 
   def ours():
@@ -64,7 +68,7 @@ def _ours() -> tuple[Work, float, int]:
     state, metrics = step(key, state, batch)
     return metrics["loss"]
 
-  return ours, flops, size
+  return ours, flops, parameters
 
 
 def _peer_net():
@@ -109,25 +113,24 @@ def _peer_net():
       return functional.pixel_shuffle(h.mT.unflatten(-1, (x.shape[2] // _PATCH, -1)), _PATCH)
 
   norm = functools.partial(functional.layer_norm, normalized_shape=(_WIDTH,), eps=1e-6)
-  return Net().to(_peer_device())
+  return Net().to(peers.device())
 
 
-def _peer_device() -> str:
-  return "cpu" if jax.default_backend() == "cpu" else "cuda"
-
-
-def _peer(net) -> Work:
+def _peer(net, size: int, dtype: str) -> Work:
   import torch
 
-  device = _peer_device()
-  x = torch.rand(_BATCH, 3, 32, 32, device=device) * 2 - 1
+  device = peers.device()
+  x = torch.rand(size, 3, 32, 32, device=device) * 2 - 1
   optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
 
   def step():
-    time = torch.rand(_BATCH, device=device)
+    time = torch.rand(size, device=device)
     alpha, noise = torch.exp(-5 * time**2 - 0.05 * time), torch.randn_like(x)
     mix = lambda a, s: a[:, None, None, None] * x + s[:, None, None, None] * noise
-    loss = torch.nn.functional.mse_loss(net(mix(alpha, (1 - alpha**2).sqrt()), time), noise)
+    noisy = mix(alpha, (1 - alpha**2).sqrt())
+    with peers.autocast(dtype):
+      out = net(noisy, time)
+    loss = torch.nn.functional.mse_loss(out.float(), noise)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), float("inf"))  # our step reports the norm of the gradient as well

@@ -5,11 +5,11 @@ Peers: scipy's matrix square root, as the published FID code takes it, and the p
 
 import contextlib
 import functools
-import importlib.util
 import io
 
 import numpy as np
 
+from benchmarks import peers
 from benchmarks.timing import alone, compare
 from gen_jax.metrics import frechet
 from gen_jax.metrics.prdc import prdc
@@ -27,7 +27,7 @@ def rows(name: str):
     if name in work:
       x, y = _features()
       mine, theirs = functools.partial(ours, x, y), functools.partial(peer, x, y)
-      if peer_name == "prdc" and importlib.util.find_spec("prdc") is None:
+      if peer_name == "prdc" and peers.missing("prdc"):
         yield alone(work, mine, runs=3, note="prdc (not installed)")
       else:
         yield compare(work, mine, peer_name, theirs, runs=3)

@@ -3,12 +3,13 @@
 Peer: torchdiffeq (0.2.5), with the same method, tolerances and control of the error of the batch as a whole.
 """
 
-import importlib.util
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import peers
 from benchmarks.timing import alone, compare
 from gen_jax.processes import gaussian
 from gen_jax.solvers import adaptive, base
@@ -26,23 +27,24 @@ def rows(name: str):
   means = rng.standard_normal((_COMPONENTS, _DIM), dtype=np.float32)
   x = rng.standard_normal((_POINTS, _DIM), dtype=np.float32)
   mine = _ours(means, x)
-  if importlib.util.find_spec("torchdiffeq") is None:
+  if peers.missing("torchdiffeq"):
     yield alone(work, mine, note="torchdiffeq (not installed)")
     return
   theirs = _torchdiffeq(means, x)
-  apart = np.sqrt(np.mean((np.asarray(mine()) - theirs().numpy()) ** 2))
+  apart = np.sqrt(np.mean((np.asarray(mine()) - theirs().cpu().numpy()) ** 2))
   assert apart < 1e-3, f"the two solutions are {apart:.1e} apart"
   yield compare(work, mine, "torchdiffeq dopri5", theirs)
 
 
 def _ours(means, x):
   path = gaussian.linear(_BETA_MIN, _BETA_MAX)
+  matmul = functools.partial(jnp.matmul, precision="highest")  # the tolerance is finer than TF32
 
   def denoise(t, x):
     a, s = path.alpha(t), path.sigma(t)
     var = (a * _STD) ** 2 + s**2
-    share = jax.nn.softmax((a * (x @ means.T) - a**2 * (means**2).sum(-1) / 2) / var)
-    return (a * _STD**2 * x + s**2 * (share @ means)) / var
+    share = jax.nn.softmax((a * matmul(x, means.T) - a**2 * (means**2).sum(-1) / 2) / var)
+    return (a * _STD**2 * x + s**2 * matmul(share, means)) / var
 
   solver, ts = adaptive.dopri5(_TOL, _TOL), jnp.array([path.t_max, path.t_min])
   solve = jax.jit(lambda x: base.integrate(solver, path.problem(denoise), jax.random.key(0), x, ts))
@@ -53,7 +55,8 @@ def _torchdiffeq(means, x):
   import torch
   from torchdiffeq import odeint
 
-  means, x = torch.tensor(means), torch.tensor(x)
+  device = peers.device(products="highest")
+  means, x, times = (torch.tensor(a, device=device) for a in (means, x, [1.0, 1e-3]))
 
   def drift(t, x):
     log_a = -(t**2) * (_BETA_MAX - _BETA_MIN) / 4 - t * _BETA_MIN / 2
@@ -65,6 +68,8 @@ def _torchdiffeq(means, x):
 
   def solve():
     with torch.no_grad():
-      return odeint(drift, x, torch.tensor([1.0, 1e-3]), rtol=_TOL, atol=_TOL, method="dopri5")[-1]
+      out = odeint(drift, x, times, rtol=_TOL, atol=_TOL, method="dopri5")[-1]
+    out.sum().item()  # waits for the device
+    return out
 
   return solve

@@ -25,6 +25,7 @@ class Row:
     peer: seconds, the median of theirs; None where there is no peer, or it is not installed.
     ratios: their seconds / ours for each pair of runs: above 1 we are faster.
     flops: floating-point operations of the work, as a textbook counts them; 0 where that says nothing.
+    dtype: what its products are in.
   """
 
   name: str
@@ -33,6 +34,7 @@ class Row:
   peer: float | None = None
   ratios: tuple[float, ...] = ()
   flops: float = 0.0
+  dtype: str = "float32"
 
   @property
   def ratio(self) -> float | None:
@@ -40,7 +42,7 @@ class Row:
     return statistics.median(self.ratios) if self.ratios else None
 
 
-def compare(name: str, ours: Work, peer_name: str, peer: Work, *, runs: int = 5, flops: float = 0.0) -> Row:
+def compare(name: str, ours: Work, peer_name: str, peer: Work, *, runs: int = 5, **what: Any) -> Row:
   """Times the two in turn, after one run of each to warm up: ours, theirs, ours, theirs, ..."""
   for work in (ours, peer):
     seconds(work)
@@ -52,14 +54,14 @@ def compare(name: str, ours: Work, peer_name: str, peer: Work, *, runs: int = 5,
     peer_name=peer_name,
     peer=statistics.median(theirs),
     ratios=tuple(b / a for a, b in pairs),
-    flops=flops,
+    **what,
   )
 
 
-def alone(name: str, ours: Work, *, runs: int = 5, flops: float = 0.0, note: str = "") -> Row:
+def alone(name: str, ours: Work, *, runs: int = 5, note: str = "", **what: Any) -> Row:
   """Times work that has no peer, or whose peer is missing, as `note` says."""
   seconds(ours)
-  return Row(name=name, ours=statistics.median(seconds(ours) for _ in range(runs)), peer_name=note, flops=flops)
+  return Row(name=name, ours=statistics.median(seconds(ours) for _ in range(runs)), peer_name=note, **what)
 
 
 def seconds(work: Work) -> float:
@@ -69,9 +71,10 @@ def seconds(work: Work) -> float:
   return time.perf_counter() - start
 
 
-def matmul_limit(size: int = 4096) -> float:
-  """The most FLOP/s that this machine was seen to reach: the best of several float32 matrix products."""
-  a = jax.random.normal(jax.random.key(0), (size, size))
+def matmul_limit(dtype: str) -> float:
+  """The most FLOP/s that this machine was seen to reach: the best of several matrix products."""
+  size = 4096 if jax.default_backend() == "cpu" else 16384
+  a = jax.random.normal(jax.random.key(0), (size, size), dtype)
   product = jax.jit(jnp.matmul)
   seconds(lambda: product(a, a))
   return 2 * size**3 / min(seconds(lambda: product(a, a)) for _ in range(5))

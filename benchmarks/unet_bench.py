@@ -1,15 +1,16 @@
-"""A U-Net at 32x32x3: a training step at batch 32, and 10 DDIM steps at batch 16.
+"""A U-Net at 32x32x3: a training step, and 10 DDIM steps; on an accelerator with larger batches, in bfloat16 too.
 
-Peer: diffusers.UNet2DModel (0.42) in PyTorch (2.13), channels-last, of the same architecture: the same widths, blocks,
+Peer: diffusers.UNet2DModel (0.42) in PyTorch, channels-last, of the same architecture: the same widths, blocks,
 heads, attention at 16x16 and in the middle, scale and shift by the time; that both have as many parameters is checked.
 """
 
 import functools
-import importlib.util
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks import peers
 from benchmarks.timing import Row, Work, alone, compare, textbook_flops
 from gen_jax.families.diffusion import Diffusion
 from gen_jax.family import count
@@ -21,33 +22,38 @@ from gen_jax.steps import Optimizer
 from gen_jax.types import PyTree, Spec
 
 _SPEC = Spec(shape=(32, 32, 3), kind="image", levels=256)
-_STEPS, _TRAIN, _SAMPLE = 10, 32, 16  # DDIM steps, and batch sizes
+_STEPS = 10  # of DDIM
 _PEER = "diffusers"
 
 
-def rows(name: str):
+def rows(name: str) -> Iterator[Row]:
   """Yields the rows whose name has `name` in it."""
-  works = {"U-Net training step, 32x32x3, batch 32": _training, "U-Net, DDIM 10 steps, batch 16": _sampling}
+  train, sample = peers.sized(32, 256), peers.sized(16, 256)
+  works = {
+    f"U-Net training step, 32x32x3, batch {train}": functools.partial(_training, train),
+    f"U-Net, DDIM {_STEPS} steps, batch {sample}": functools.partial(_sampling, sample),
+  }
   for work, build in works.items():
-    if name in work:
-      yield _row(work, *build())
+    for dtype in peers.precisions():
+      if name in f"{work}, {dtype}":
+        yield _row(f"{work}, {dtype}", dtype, *build(dtype))
 
 
-def _row(work: str, ours: Work, flops: float, params: PyTree, peer) -> Row:
-  if importlib.util.find_spec("diffusers") is None or importlib.util.find_spec("torch") is None:
-    return alone(work, ours, flops=flops, note=f"{_PEER} (not installed)")
+def _row(work: str, dtype: str, ours: Work, flops: float, params: PyTree, peer: Callable) -> Row:
+  if peers.missing("diffusers", "torch"):
+    return alone(work, ours, flops=flops, dtype=dtype, note=f"{_PEER} (not installed)")
   net = _peer_net()
   theirs = sum(p.numel() for p in net.parameters())
   if abs(count(params) / theirs - 1) > 0.02:
     raise AssertionError(f"not the same network: {count(params)} parameters against {theirs}")
-  return compare(work, ours, _PEER, peer(net), flops=flops)
+  return compare(work, ours, _PEER, peer(net), runs=peers.sized(5, 20), flops=flops, dtype=dtype)
 
 
-def _family() -> Diffusion:
+def _family(dtype: str) -> Diffusion:
   """Ten evaluations of the network: nine steps and the last denoising."""
   return Diffusion(
     spec=_SPEC,
-    net=UNet(channels=64, multipliers=(1, 2, 2), blocks=2, attention=(1,), heads=4),
+    net=UNet(channels=64, multipliers=(1, 2, 2), blocks=2, attention=(1,), heads=4, dtype=dtype),
     path=gaussian.linear(),
     prediction=prediction.eps(),
     solver=semilinear.ddim(),
@@ -58,12 +64,12 @@ def _family() -> Diffusion:
   )
 
 
-def _training():
+def _training(size: int, dtype: str):
   """(our training step, its FLOPs, the parameters, the peer's: a function of its network)."""
-  family, key = _family(), jax.random.key(0)
-  batch = {"x": jax.random.uniform(key, (_TRAIN, *_SPEC.shape), minval=-1.0)}
+  family, key = _family(dtype), jax.random.key(0)
+  batch = {"x": jax.random.uniform(key, (size, *_SPEC.shape), minval=-1.0)}
   state = jax.jit(family.init)(key, batch)
-  flops = 3 * _forward_flops(family, state.params, _TRAIN)
+  flops = 3 * _forward_flops(family, state.params, size)
   step = compiling.jit(family.step, donate_argnums=1)
   params = jax.tree.map(jnp.copy, state.params)  # the first step takes the state's own
 
@@ -72,15 +78,16 @@ def _training():
     state, metrics = step(key, state, batch)
     return metrics["loss"]
 
-  return ours, flops, params, _peer_training
+  return ours, flops, params, functools.partial(_peer_training, size, dtype)
 
 
-def _sampling():
-  family, key = _family(), jax.random.key(0)
+def _sampling(size: int, dtype: str):
+  family, key = _family(dtype), jax.random.key(0)
   params = jax.jit(family.init)(key, {"x": jnp.zeros((1, *_SPEC.shape))}).params
   sample = compiling.jit(family.sample, static_argnums=2)
-  flops = _STEPS * _forward_flops(family, params, _SAMPLE)
-  return functools.partial(sample, key, params, _SAMPLE), flops, params, _peer_sampling
+  flops = _STEPS * _forward_flops(family, params, size)
+  ours = functools.partial(sample, key, params, size)
+  return ours, flops, params, functools.partial(_peer_sampling, size, dtype)
 
 
 def _forward_flops(family: Diffusion, params: PyTree, batch: int) -> float:
@@ -103,26 +110,25 @@ def _peer_net():
     attention_head_dim=32,
     resnet_time_scale_shift="scale_shift",
   )
-  return net.to(_peer_device(), memory_format=torch.channels_last)
+  return net.to(peers.device(), memory_format=torch.channels_last)
 
 
-def _peer_device() -> str:
-  return "cpu" if jax.default_backend() == "cpu" else "cuda"
-
-
-def _peer_training(net) -> Work:
+def _peer_training(size: int, dtype: str, net) -> Work:
   import torch
 
-  device = _peer_device()
-  x = torch.rand(_TRAIN, 3, 32, 32, device=device).to(memory_format=torch.channels_last) * 2 - 1
+  device = peers.device()
+  x = torch.rand(size, 3, 32, 32, device=device).to(memory_format=torch.channels_last) * 2 - 1
   betas = torch.linspace(1e-4, 0.02, 1000, device=device)
   alphas = torch.cumprod(1 - betas, 0)
   optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
 
   def step():
-    t = torch.randint(1000, (_TRAIN,), device=device)
+    t = torch.randint(1000, (size,), device=device)
     noise, scale = torch.randn_like(x), alphas[t][:, None, None, None]
-    loss = torch.nn.functional.mse_loss(net(scale.sqrt() * x + (1 - scale).sqrt() * noise, t).sample, noise)
+    noisy = scale.sqrt() * x + (1 - scale).sqrt() * noise
+    with peers.autocast(dtype):
+      out = net(noisy, t).sample
+    loss = torch.nn.functional.mse_loss(out.float(), noise)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), float("inf"))  # our step reports the norm of the gradient as well
@@ -132,18 +138,18 @@ def _peer_training(net) -> Work:
   return step
 
 
-def _peer_sampling(net) -> Work:
+def _peer_sampling(size: int, dtype: str, net) -> Work:
   import torch
   from diffusers import DDIMScheduler
 
-  scheduler = DDIMScheduler(1000, clip_sample=False)
+  net, scheduler = net.to(getattr(torch, dtype)), DDIMScheduler(1000, clip_sample=False)
   scheduler.set_timesteps(_STEPS)
 
   @torch.inference_mode()
   def sample():
-    x = torch.randn(_SAMPLE, 3, 32, 32, device=_peer_device()).to(memory_format=torch.channels_last)
+    x = torch.randn(size, 3, 32, 32, device=peers.device(), dtype=net.dtype).to(memory_format=torch.channels_last)
     for t in scheduler.timesteps:
       x = scheduler.step(net(x, t).sample, t, x).prev_sample
-    return x.cpu()
+    return x.float().cpu()
 
   return sample

@@ -1,0 +1,41 @@
+"""PyTorch as a fair peer: on the same device, with the same precision."""
+
+import contextlib
+import importlib.util
+
+import jax
+
+
+def precisions() -> tuple[str, ...]:
+  """What to compute in: float32, and bfloat16 too on an accelerator."""
+  return ("float32",) if jax.default_backend() == "cpu" else ("float32", "bfloat16")
+
+
+def sized(cpu: int, accelerator: int) -> int:
+  """How many, of examples or of runs, for a device as fast as the one at hand."""
+  return cpu if jax.default_backend() == "cpu" else accelerator
+
+
+def missing(*packages: str) -> bool:
+  """Whether one of the peer's packages is not installed."""
+  return any(importlib.util.find_spec(name) is None for name in packages)
+
+
+def device(products: str = "high") -> str:
+  """Where PyTorch works. It is told to use the fastest convolutions, and to round products of float32 as JAX does.
+
+  Args:
+    products: "high" for TF32 where there is such a thing, which is JAX's default; "highest" for float32.
+  """
+  import torch
+
+  torch.set_float32_matmul_precision(products)
+  torch.backends.cudnn.benchmark = True
+  return "cpu" if jax.default_backend() == "cpu" else "cuda"
+
+
+def autocast(dtype: str) -> contextlib.AbstractContextManager:
+  """Computes in `dtype` with float32 parameters, as our networks do."""
+  import torch
+
+  return torch.autocast(device(), torch.bfloat16, enabled=dtype == "bfloat16")
