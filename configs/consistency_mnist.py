@@ -8,6 +8,8 @@ Consistency distillation of the first run, a step of Heun's method at a time. On
 
 Variants:
   tuning: easy consistency tuning from the parameters of that run, without a teacher.
+  training: improved consistency training, from scratch.
+  original: consistency training as first published, from scratch.
   two: two evaluations a sample.
   smoke: a test of a few seconds, from random parameters.
 """
@@ -17,12 +19,17 @@ import ml_collections
 _STEPS = 2800
 _RUN = dict(name="load.load", workdir="runs/diffusion_mnist")
 _UNTRAINED = dict(name="load.untrained", config="configs/diffusion_mnist.py:smoke")
+_DISTILS, _SCRATCH = (None, "two"), ("training", "original")
 _NEIGHBOURS = {
   None: dict(name="neighbours.levels", num=18),
   "tuning": dict(name="neighbours.tuning", total=_STEPS),
+  "training": dict(name="neighbours.doubling", total=_STEPS),
+  "original": dict(name="neighbours.growing", total=_STEPS),
 }
 VARIANTS = {
   "tuning": dict(family=dict(weight="neighbours.inverse", target_decay=0.0)),
+  "training": dict(family=dict(weight="neighbours.inverse", target_decay=0.0)),
+  "original": dict(family=dict(distance="distances.l2", target_decay=0.9)),
   "two": dict(family=dict(steps=2)),
   "smoke": dict(
     data=dict(name="digits.Digits"),
@@ -48,8 +55,8 @@ def get_config(variant=None):
         weight="neighbours.unit",
         distance="distances.pseudo_huber",
         target_decay=0.95,
-        teacher=_UNTRAINED if variant == "smoke" else None if variant == "tuning" else _RUN,
-        start=_UNTRAINED if variant == "smoke" else _RUN,
+        teacher=_UNTRAINED if variant == "smoke" else _RUN if variant in _DISTILS else None,
+        start=_UNTRAINED if variant == "smoke" else None if variant in _SCRATCH else _RUN,
         clip=True,
         ema_decay=0.999,
         optimizer=dict(lr=1e-3, warmup=200, schedule="cosine", decay_steps=_STEPS, clip=1.0),

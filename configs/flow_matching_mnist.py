@@ -4,6 +4,7 @@
 
 Variants:
   optimal: noise is joined to the example of the batch that is near it.
+  reflow: straightens the flow of the run in runs/flow_matching_mnist, which has to be there, for a single step.
   smoke: a test of a few seconds.
 """
 
@@ -13,6 +14,15 @@ _STEPS = 4000
 VARIANTS = {
   "optimal": dict(
     family=dict(coupling="coupling.optimal", likelihood="bounds.Dequantized"), evaluate=dict(likelihood_num=0)
+  ),
+  "reflow": dict(
+    family=dict(
+      teacher=dict(name="load.load", workdir="runs/flow_matching_mnist"),
+      likelihood="bounds.Dequantized",
+      solver="ode.euler",
+      steps=1,
+    ),
+    evaluate=dict(likelihood_num=0),
   ),
   "smoke": dict(
     data=dict(name="digits.Digits"),
@@ -37,6 +47,7 @@ def get_config(variant=None):
         steps=16,
         coupling="coupling.independent",
         likelihood="bounds.Continuous",
+        teacher=None,
         clip=True,
         ema_decay=0.999,
         optimizer=dict(lr=1e-3, warmup=200, schedule="cosine", decay_steps=_STEPS, clip=1.0),

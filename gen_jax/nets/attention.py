@@ -13,7 +13,9 @@ from gen_jax.types import Array
 def attend(q: Array, k: Array, v: Array, seen: Array | None = None) -> Array:
   """softmax(q k^T / sqrt(D)) v for every head (1706.03762, eq. 1).
 
-  Written out on CPU, where that is the faster way to train; the fused kernel elsewhere.
+  Written out on CPU, where that is the faster way to train. On a GPU, half-precision self-attention that is not
+  differentiated is cuDNN's fused kernel: three to six times faster, but without forward-mode derivatives, which mean
+  flow and likelihoods take. So derivatives of every mode are those of XLA's.
 
   Args:
     q: [B, T, heads, D].
@@ -24,16 +26,37 @@ def attend(q: Array, k: Array, v: Array, seen: Array | None = None) -> Array:
   Returns:
     [B, T, heads, D], of the dtype of `q`.
   """
-  mask = None if seen is None else seen[:, None, None]
-  if jax.default_backend() != "cpu":
-    return jax.nn.dot_product_attention(q, k, v, mask=mask)
+  if jax.default_backend() == "cpu":
+    return _written_out(q, k, v, seen)
+  if seen is None and jax.default_backend() == "gpu" and _fits(q, k):
+    return _fused(q, k, v)
+  return jax.nn.dot_product_attention(q, k, v, mask=None if seen is None else seen[:, None, None])
+
+
+def _written_out(q: Array, k: Array, v: Array, seen: Array | None) -> Array:
   q, k, v = (a.swapaxes(1, 2) for a in (q * q.shape[-1] ** -0.5, k, v))
   scores = jnp.einsum("bhtd,bhsd->bhts", q, k).astype(jnp.float32)
-  scores = scores if mask is None else jnp.where(mask, scores, -jnp.inf)
+  scores = scores if seen is None else jnp.where(seen[:, None, None], scores, -jnp.inf)
   weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
   # divided after the product, where there are D numbers to a query and not S
   out = jnp.einsum("bhts,bhsd->bhtd", weights.astype(v.dtype), v) / weights.sum(axis=-1, keepdims=True)
   return out.astype(v.dtype).swapaxes(1, 2)
+
+
+def _fits(q: Array, k: Array) -> bool:
+  """Whether cuDNN has a kernel for it."""
+  half = q.dtype in (jnp.bfloat16, jnp.float16)
+  return half and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128 and q.shape[1] % 2 == k.shape[1] % 2 == 0
+
+
+@jax.custom_jvp
+def _fused(q: Array, k: Array, v: Array) -> Array:
+  return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+
+
+@_fused.defjvp
+def _differentiated(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+  return jax.jvp(jax.nn.dot_product_attention, primals, tangents)
 
 
 class Tokens(NamedTuple):

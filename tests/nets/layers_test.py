@@ -58,6 +58,21 @@ def test_attention_is_a_weighted_mean_of_values(heads):
   np.testing.assert_allclose(attend(*map(jnp.float32, (q, k, v))), out, atol=1e-5)
 
 
+def test_attention_in_half_precision_has_derivatives_of_both_modes():
+  """On a GPU these sizes are those of the fused kernel."""
+  exact = jax.random.normal(jax.random.key(0), (4, 2, 16, 3, 8))
+  q, k, v, tangent = exact.astype(jnp.bfloat16)
+  want, slope = jax.jvp(lambda q: attend(q, *exact[1:3]), (exact[0],), (exact[3],))
+  got = jax.jit(attend)(q, k, v)
+  assert got.dtype == jnp.bfloat16
+  np.testing.assert_allclose(got.astype(jnp.float32), want, atol=0.03)
+  forward = jax.jvp(lambda q: attend(q, k, v), (q,), (tangent,))[1]
+  np.testing.assert_allclose(forward.astype(jnp.float32), slope, atol=0.03)
+  weight = exact[3]
+  back = jax.grad(lambda q: (weight * attend(q, k, v)).sum())(q)
+  np.testing.assert_allclose((back * tangent).sum(dtype=jnp.float32), (weight * slope).sum(), rtol=0.03)
+
+
 def test_upsampling_repeats_and_crops():
   x = jnp.arange(4.0).reshape(1, 2, 2, 1)
   expected = np.array([[0, 0, 1], [0, 0, 1], [2, 2, 3]])

@@ -1,0 +1,59 @@
+"""Progressive distillation on MNIST, 28x28: from 32 steps to one.
+
+  python launch.py --config=configs/progressive_mnist.py --workdir=runs/progressive_mnist
+
+Distils the run in runs/diffusion_mnist, which configs/diffusion_mnist.py makes, in five rounds. On one core of an
+Intel Xeon (AVX-512), seed 0: 5.4 minutes; Frechet distance 0.624 (floor 0.146, digits features, n = 1,442).
+
+Variants:
+  four: three rounds, to four steps.
+  smoke: a test of a few seconds, with an untrained teacher.
+"""
+
+import ml_collections
+
+_STEPS = 4000
+_UNTRAINED = dict(name="load.untrained", config="configs/diffusion_mnist.py:smoke")
+VARIANTS = {
+  "four": dict(family=dict(steps=4, rounds=3, round_steps=_STEPS // 3)),
+  "smoke": dict(
+    data=dict(name="digits.Digits"),
+    family=dict(
+      net=dict(channels=8),
+      rounds=2,
+      round_steps=2,
+      probes=2,
+      conditions=("label",),
+      optimizer=dict(warmup=0),
+    ),
+    train=dict(steps=4, batch_size=16, num_samples=20),
+    evaluate=dict(num=64, features="features.digits"),
+  ),
+}
+
+
+def get_config(variant=None):
+  """The config, or one of its variants."""
+  config = ml_collections.ConfigDict(
+    dict(
+      seed=0,
+      data=dict(name="tfds.MNIST"),
+      family=dict(
+        name="progressive.Progressive",
+        net=dict(name="unet.UNet", patch=2, channels=32, multipliers=(1, 2), blocks=1, attention=(1,)),
+        teacher=_UNTRAINED if variant == "smoke" else dict(name="load.load", workdir="runs/diffusion_mnist"),
+        steps=1,
+        rounds=5,
+        round_steps=_STEPS // 5,
+        conditions=(),
+        clip=True,
+        ema_decay=0.99,
+        optimizer=dict(lr=1e-3, warmup=200, schedule="cosine", decay_steps=_STEPS, clip=1.0),
+      ),
+      train=dict(steps=_STEPS, batch_size=64),
+      evaluate=dict(features="features.mnist"),
+    )
+  )
+  if variant:
+    config.update(VARIANTS[variant])
+  return config

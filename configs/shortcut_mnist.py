@@ -1,0 +1,45 @@
+"""Shortcut models on MNIST, 28x28: one network for any number of steps.
+
+  python launch.py --config=configs/shortcut_mnist.py --workdir=runs/shortcut_mnist
+
+On one core of an Intel Xeon (AVX-512), seed 0: 3.9 minutes; Frechet distance 2.12 with one evaluation, 0.742 with four
+(floor 0.146, digits features, n = 1,442).
+
+Variants:
+  smoke: a test of a few seconds.
+"""
+
+import ml_collections
+
+_STEPS = 8000
+VARIANTS = {
+  "smoke": dict(
+    data=dict(name="digits.Digits"),
+    family=dict(net=dict(channels=8, multipliers=(1,), attention=()), steps=2, optimizer=dict(warmup=0)),
+    train=dict(steps=4, batch_size=16, num_samples=16),
+    evaluate=dict(num=64, features="features.digits"),
+  ),
+}
+
+
+def get_config(variant=None):
+  """The config, or one of its variants."""
+  config = ml_collections.ConfigDict(
+    dict(
+      seed=0,
+      data=dict(name="tfds.MNIST"),
+      family=dict(
+        name="shortcut.Shortcut",
+        net=dict(name="unet.UNet", patch=2, channels=32, multipliers=(1, 2), blocks=1, attention=(1,)),
+        steps=1,
+        clip=True,
+        ema_decay=0.999,
+        optimizer=dict(lr=1e-3, warmup=200, schedule="cosine", decay_steps=_STEPS, clip=1.0),
+      ),
+      train=dict(steps=_STEPS, batch_size=64),
+      evaluate=dict(features="features.mnist"),
+    )
+  )
+  if variant:
+    config.update(VARIANTS[variant])
+  return config
