@@ -1,11 +1,28 @@
 """Errors that are part of the interface: one clear line with its remedy."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
   """Bad input from the person at the keyboard. `launch.py` prints it as one line and exits with code 2."""
+
+
+@contextlib.contextmanager
+def one_line(place: str) -> Iterator[None]:
+  """For tracing what a config describes: that its fields do not fit each other or the data may come out anywhere.
+
+  Raises:
+    InputError: `place`, and the first line of what was raised inside.
+  """
+  try:
+    yield
+  except (InputError, OSError):
+    raise
+  except Exception as e:
+    first = next(iter(str(e).splitlines()), "")
+    raise InputError(f"{place}: {type(e).__name__}: {first} (--traceback shows where)") from e
 
 
 def check_seed(place: str, seed: int) -> None:

@@ -108,9 +108,14 @@ def average(ema: PyTree, params: PyTree, decay: float, step: Array) -> PyTree:
   """The moving average after `step` earlier steps; None stays None.
 
   The decay warms up as (1 + step) / (10 + step) so that a short run is not dominated by its random start.
+
+  Raises:
+    InputError: a decay that is none.
   """
   if ema is None:
     return None
+  if not 0 <= decay < 1:
+    raise InputError(f"ema_decay = {decay} should be in [0, 1), or None for no average")
   decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
   return jax.tree.map(lambda e, p: e + (1.0 - decay).astype(e.dtype) * (p - e), ema, params)
 

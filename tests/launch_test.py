@@ -83,6 +83,21 @@ def test_a_sampler_that_does_not_fit_is_found_before_the_training(capsys, tmp_pa
   assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(
+  "field, message",
+  [
+    ("net.channels=0", "family: ZeroDivisionError"),
+    ("net.attention=(7,)", "net.attention = (7,) should name levels from 0 to 1"),
+    ("ema_decay=1.5", "ema_decay = 1.5 should be in [0, 1)"),
+  ],
+)
+def test_a_model_that_cannot_be_traced_leaves_nothing_behind(capsys, tmp_path, field, message):
+  """The first and second fail where the parameters are made, the third in a step."""
+  config = f"--config={ROOT / 'configs' / 'diffusion_digits.py'}:smoke"
+  assert message in _error(capsys, config, f"--workdir={tmp_path / 'x'}", f"--config.family.{field}")
+  assert not (tmp_path / "x").exists()
+
+
 def test_a_config_without_a_step_is_in_nobodys_way(tmp_path):
   config = configs.load(RING.removeprefix("--config="))
   configs.save(config, tmp_path)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Initializer
 
+from gen_jax.errors import InputError
 from gen_jax.types import Array
 
 
@@ -57,6 +58,12 @@ def _fused(q: Array, k: Array, v: Array) -> Array:
 @_fused.defjvp
 def _differentiated(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
   return jax.jvp(jax.nn.dot_product_attention, primals, tangents)
+
+
+def check_levels(attention: tuple[int, ...], num: int) -> None:
+  """Raises InputError where `attention` names a level that a network of `num` levels does not have."""
+  if not set(attention) <= set(range(num)):
+    raise InputError(f"net.attention = {attention} should name levels from 0 to {num - 1}: multipliers has {num}")
 
 
 class Tokens(NamedTuple):

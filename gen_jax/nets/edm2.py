@@ -10,7 +10,7 @@ import numpy as np
 from jax.scipy.special import ndtri
 
 from gen_jax.errors import InputError
-from gen_jax.nets.attention import Tokens, attend
+from gen_jax.nets.attention import Tokens, attend, check_levels
 from gen_jax.nets.condition import Condition
 from gen_jax.nets.layers import downsample, upsample
 from gen_jax.ops.convolution import convolve
@@ -58,8 +58,9 @@ class UNet(nn.Module):
     """x [B, H, W, C], time [B] any reals of order one, cond and hidden as in `Condition` -> [B, H, W, out].
 
     Raises:
-      InputError: heads that do not divide the channels.
+      InputError: attention at a level that there is not; heads that do not divide the channels.
     """
+    check_levels(self.attention, len(self.multipliers))
     out, widths = self.out or x.shape[-1], [self.channels * m for m in self.multipliers]
     x, vector, tokens = self._told(x, time, cond, hidden, max(widths))
     block = self._blocks(vector, tokens, train)

@@ -6,7 +6,7 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from gen_jax.nets.attention import MultiHead, Tokens
+from gen_jax.nets.attention import MultiHead, Tokens, check_levels
 from gen_jax.nets.condition import Condition
 from gen_jax.nets.layers import Conv, GroupNorm, downsample, fold, unfold, upsample
 from gen_jax.types import Array, Cond, Entry
@@ -60,7 +60,12 @@ class UNet(nn.Module):
   def __call__(
     self, x: Array, time: Array, cond: Cond = None, hidden: Array | None = None, *, train: bool = False
   ) -> Array:
-    """x [B, H, W, C], time [B] any reals of order one, cond and hidden as in `Condition` -> [B, H, W, out]."""
+    """x [B, H, W, C], time [B] any reals of order one, cond and hidden as in `Condition` -> [B, H, W, out].
+
+    Raises:
+      InputError: attention at a level that there is not; a patch that does not divide the image.
+    """
+    check_levels(self.attention, len(self.multipliers))
     out = (self.out or x.shape[-1]) * self.patch**2
     widths = [self.channels * m for m in self.multipliers]
     condition = Condition(4 * self.channels, self.channels, self.conditions, self.text_depth, self.dtype)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from gen_jax.data.feed import Feed
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, one_line
 from gen_jax.family import Family, State
 from gen_jax.run import compile as compiling
 from gen_jax.run import mesh as meshes
@@ -25,6 +25,20 @@ from gen_jax.types import Array, Key, PyTree
 _DISPATCH_SECONDS = 0.2  # "auto" dispatches about this much work at once: enough to hide what a dispatch costs,
 _MOST_STEPS, _MOST_BYTES = 64, 2**26  # but no more steps, and no more data beside the model, than this
 _INIT, _STEPS = 0, 1  # streams of keys that come from the seed
+
+
+class Program(NamedTuple):
+  """Some training steps, compiled at its first call.
+
+  Attributes:
+    run: (key, state, store, chunk, first, num) -> (state, metrics [most, M] of `num` steps, whether all is finite).
+    names: the M names of the metrics.
+    most: how many steps it takes at most.
+  """
+
+  run: Callable
+  names: list[str]
+  most: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,11 +65,12 @@ class Loop:
     """(step, state) of the newest good checkpoint, or of the beginning.
 
     Raises:
-      InputError: there are checkpoints and none is good.
+      InputError: there are checkpoints and none is good; the family does not fit the data.
     """
     init = jax.jit(lambda key, store, item: self.family.init(_key(key, _INIT), self.feed.batch(store, item)))
     item = _item(self.feed.chunk(0, 1), 0)
-    shapes = jax.eval_shape(init, self._seed, self.feed.store, item)
+    with one_line("family"):
+      shapes = jax.eval_shape(init, self._seed, self.feed.store, item)
     shardings = meshes.state_shardings(self.mesh, shapes, split=self.options.fsdp)
     found = self.checkpoints.restore(abstract(shapes, shardings))
     self.checkpoints.clear(found[0] if found else 0)
@@ -63,7 +78,7 @@ class Loop:
       return 0, compiling.jit(init, out_shardings=shardings)(self._seed, self.feed.store, item)
     return found
 
-  def run(self, step: int, state: State, log: Writer, signals: Signals) -> State:
+  def run(self, step: int, state: State, program: Program, log: Writer, signals: Signals) -> State:
     """The state after the last step.
 
     Raises:
@@ -72,13 +87,13 @@ class Loop:
     """
     options = self.options
     grids = Grids(self.family, self.checkpoints.workdir, num=self.options.num_samples, seed=self.seed)
-    program, names, most = self._program(step, state)
+    names, most = program.names, program.most
     pace = 1 if options.steps_per_dispatch == "auto" else most
     num, chunk = self._next(step, pace, most)
     compiled = False
     while num:
       start = time.perf_counter()
-      state, history, finite = program(self._seed, state, self.feed.store, chunk, step, num)
+      state, history, finite = program.run(self._seed, state, self.feed.store, chunk, step, num)
       upcoming = self._next(step + num, pace, most)  # read while the devices work
       history = np.asarray(history)[:num]
       seconds = meshes.agree(time.perf_counter() - start)
@@ -100,11 +115,14 @@ class Loop:
   def _seed(self) -> Key:
     return jax.random.key(self.seed)
 
-  def _program(self, step: int, state: State) -> tuple[Callable, list[str], int]:
-    """(some steps as one compiled program, the names of the metrics, how many steps it takes at most).
+  def program(self, step: int, state: State) -> Program:
+    """What takes the steps from `step` on.
 
     The number of steps is an argument, so that however a run is cut into dispatches, and wherever it is interrupted
     and resumed, it is this one program that makes every step: the same bits.
+
+    Raises:
+      InputError: a step cannot be traced.
     """
     names: list[str] = []
 
@@ -115,7 +133,8 @@ class Loop:
       return state, jnp.stack([jnp.float32(m) for m in metrics.values()])
 
     chunk = self.feed.chunk(step, 1)
-    traced = one.trace(self._seed, state, self.feed.store, _item(chunk, 0), step)
+    with one_line("family"):
+      traced = one.trace(self._seed, state, self.feed.store, _item(chunk, 0), step)
     most = self._most_steps(chunk, traced.jaxpr)
 
     def many(key, state, store, chunk, first, num):
@@ -130,7 +149,7 @@ class Loop:
 
     whole = meshes.replicated(self.mesh)
     places = jax.tree.map(lambda a: a.sharding, state)
-    return compiling.jit(many, donate_argnums=1, out_shardings=(places, whole, whole)), names, most
+    return Program(compiling.jit(many, donate_argnums=1, out_shardings=(places, whole, whole)), names, most)
 
   def _most_steps(self, chunk: PyTree, jaxpr: Any) -> int:
     """How many steps a program takes at once: one where a loop would slow it down."""

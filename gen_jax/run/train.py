@@ -10,7 +10,7 @@ import jax
 import ml_collections
 
 from gen_jax.data.feed import feed
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, one_line
 from gen_jax.family import Family, count
 from gen_jax.run import checkpoint, sample, writer
 from gen_jax.run import compile as compiling
@@ -69,7 +69,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
     workdir: where the run lives.
 
   Raises:
-    InputError: `workdir` holds another run; no checkpoint can be used; a metric is not finite.
+    InputError: `workdir` holds another run; what the config describes cannot be traced; no checkpoint can be used; a
+      metric is not finite.
     Stopped: after SIGTERM or SIGINT, with everything saved.
   """
   workdir, options = pathlib.Path(workdir), configs.section(config, "train")
@@ -90,6 +91,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
     checkpoints = checkpoint.Checkpoints(workdir, config, options.keep)
     loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
     step, state = loop.start()
+    program = loop.program(step, state)
     rehearse(family, state.params)
     meshes.barrier("compared")
     if meshes.is_main():  # not before: what was refused leaves no directory behind
@@ -109,7 +111,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
       for line in _schedules(config.family.to_dict(), options.steps):
         log.say(line)
       with signals.deferred():
-        state = loop.run(step, state, log, signals)
+        state = loop.run(step, state, program, log, signals)
     params = meshes.fetch(mesh, state.eval_params)
     raw = state.ema is None
     trained = Trained(family=family, params=params, config=config, workdir=workdir, step=options.steps, raw=raw)
@@ -120,7 +122,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
 def rehearse(family: Family, params: PyTree) -> None:
   """Traces the sampler, so that one that does not fit is found before the training and not after."""
   draw = lambda key, params: family.sample(key, params, 2, sample.conditions(family, 2))
-  jax.eval_shape(draw, jax.random.key(0), params)
+  with one_line("the sampler"):
+    jax.eval_shape(draw, jax.random.key(0), params)
 
 
 def refuse_other(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:

@@ -62,7 +62,7 @@ def _run(tmp_path, config, family=None, **options):
   loop = Loop(family=family or Counter(), feed=data, options=options, seed=3, mesh=mesh, checkpoints=checkpoints)
   step, state = loop.start()
   with Writer(tmp_path, first=step, last=options.steps, batch_size=10, log_every=options.log_every) as log:
-    return loop.run(step, state, log, Signals())
+    return loop.run(step, state, loop.program(step, state), log, Signals())
 
 
 def test_every_step_once_in_order(tmp_path, load):
