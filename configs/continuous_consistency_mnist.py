@@ -3,8 +3,6 @@
   python launch.py --config=configs/continuous_consistency_mnist.py --workdir=runs/continuous_consistency_mnist
 
 Distils the run in runs/diffusion_mnist, which configs/diffusion_mnist.py makes, and starts from its parameters.
-On one core of an Intel Xeon (AVX-512), seed 0: 6.4 minutes; Frechet distance 1.12 (floor 0.146, digits features,
-n = 1,442).
 
 Variants:
   training: without a teacher, from random parameters (sCT).

