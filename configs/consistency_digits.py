@@ -9,6 +9,7 @@ configs/diffusion_digits.py makes. On one core of an Intel Xeon (AVX-512), seed 
 Variants:
   original: consistency training as first published: the target is a moving average, and levels grow with the steps.
   distillation: consistency distillation of the run, a step of Heun's method at a time.
+  perceptual: the same, by the distance of a classifier's activations; that classifier's scores are no longer fair.
   tuning: easy consistency tuning, from the parameters of the run.
   two: two evaluations a sample.
   smoke: a test of a few seconds.
@@ -22,6 +23,7 @@ _NEIGHBOURS = {
   None: dict(name="neighbours.doubling", total=_STEPS),
   "original": dict(name="neighbours.growing", total=_STEPS),
   "distillation": dict(name="neighbours.levels", num=18),
+  "perceptual": dict(name="neighbours.levels", num=18),
   "tuning": dict(name="neighbours.tuning", total=_STEPS),
 }
 VARIANTS = {
@@ -33,6 +35,15 @@ VARIANTS = {
     )
   ),
   "distillation": dict(family=dict(teacher=_RUN, start=_RUN, weight="neighbours.unit", target_decay=0.95)),
+  "perceptual": dict(
+    family=dict(
+      teacher=_RUN,
+      start=_RUN,
+      weight="neighbours.unit",
+      target_decay=0.95,
+      distance=dict(name="distances.Perceptual", features=dict(name="features.layers", of="digits")),
+    )
+  ),
   "tuning": dict(family=dict(start=_RUN)),
   "two": dict(family=dict(steps=2)),
   "smoke": dict(

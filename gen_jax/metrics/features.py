@@ -13,7 +13,7 @@ import functools
 import json
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -75,14 +75,36 @@ def forward(weights: dict[str, Array], x: Array, strides: tuple[int, ...]) -> tu
   Returns:
     features [B, D], not negative, and logits [B, classes].
   """
-  h = x
-  for i, stride in enumerate(strides):
-    kernel = weights[f"conv{i}_kernel"]
-    h = jax.lax.conv_general_dilated(h, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    h = jax.nn.relu(h + weights[f"conv{i}_bias"])
-  h = h.reshape(len(h), -1)
+  h = _convolutions(weights, x, strides)[-1].reshape(len(x), -1)
   features = jax.nn.relu(h @ weights["features_kernel"] + weights["features_bias"])
   return features, features @ weights["logits_kernel"] + weights["logits_bias"]
+
+
+def _convolutions(weights: dict[str, Array], x: Array, strides: tuple[int, ...]) -> tuple[Array, ...]:
+  """What each convolution makes of the images."""
+  out = [x]
+  for i, stride in enumerate(strides):
+    kernel = weights[f"conv{i}_kernel"]
+    h = jax.lax.conv_general_dilated(
+      out[-1], kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    out.append(jax.nn.relu(h + weights[f"conv{i}_bias"]))
+  return tuple(out[1:])
+
+
+def layers(of: Literal["digits", "mnist"] = "mnist") -> Callable[[Array], tuple[Array, ...]]:
+  """Images [B, H, W, C] -> the activations of each convolution of a classifier, for `distances.Perceptual`.
+
+  Args:
+    of: whose classifier.
+  """
+
+  def activations(x):
+    extractor.check(x.shape[1:])
+    return _convolutions(weights, x, tuple(extractor.about["strides"]))
+
+  extractor, weights = _trained(of), jax.tree.map(jnp.float32, _weights(of))
+  return activations
 
 
 def classifier(name: str, weights: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Extractor:
@@ -106,9 +128,12 @@ def save(name: str, weights: Mapping[str, np.ndarray], about: Mapping[str, Any])
 
 @functools.cache
 def _trained(name: str) -> Extractor:
-  about = json.loads((_WEIGHTS / f"{name}.json").read_text())
+  return classifier(name, _weights(name), json.loads((_WEIGHTS / f"{name}.json").read_text()))
+
+
+def _weights(name: str) -> dict[str, np.ndarray]:
   with np.load(_WEIGHTS / f"{name}.npz", allow_pickle=False) as file:
-    return classifier(name, dict(file), about)
+    return dict(file)
 
 
 def _embed(weights, strides, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,10 +3,12 @@
 All are means over the entries of an example, so that what they weigh does not depend on its size.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from gen_jax.resolve import part
 from gen_jax.types import Array
 
 Distance = Callable[[Array, Array], Array]
@@ -33,19 +35,22 @@ def pseudo_huber(c: float = 0.00054) -> Distance:
   return lambda a, b: jnp.sqrt(_mean(jnp.square(a - b)) + c**2) - c
 
 
-def perceptual(features: Callable[[Array], tuple[Array, ...]]) -> Distance:
+@dataclasses.dataclass(frozen=True)
+class Perceptual:
   """The squared difference of features, each of unit length in its channels: arXiv:1801.03924, eq. 1, unweighted.
 
-  Features that a model was trained with flatter it: score it with others.
+  Features that a model was trained with flatter it: score it with others, or by eye.
 
-  Args:
+  Attributes:
     features: images [B, H, W, C] -> the activations of several layers, each [B, ..., channels].
   """
 
-  def distance(a, b):
-    return sum(_mean(jnp.square(_unit(f) - _unit(g)).sum(-1)) for f, g in zip(features(a), features(b), strict=True))
+  features: Callable[[Array], tuple[Array, ...]] = part("metrics", "features.layers")
 
-  return distance
+  def __call__(self, a: Array, b: Array) -> Array:
+    """[B, H, W, C] twice -> [B]."""
+    pairs = zip(self.features(a), self.features(b), strict=True)
+    return sum(_mean(jnp.square(_unit(f) - _unit(g)).sum(-1)) for f, g in pairs)
 
 
 def _mean(x: Array) -> Array:

@@ -4,7 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gen_jax.errors import InputError
 from gen_jax.ops import distances
+from gen_jax.resolve import build
 
 A = jnp.array([[[3.0], [0.0]], [[1.0], [1.0]]])
 B = jnp.zeros((2, 2, 1))
@@ -29,4 +31,17 @@ def test_perceptual_compares_directions_of_features():
   a, b = jnp.array([[[[1.0, 0.0], [2.0, 0.0]]]]), jnp.array([[[[5.0, 0.0], [0.0, 3.0]]]])
   sums = np.array([1.0, 0.0]) - np.array([5.0, 3.0]) / np.sqrt(34)
   expected = (0 + 2) / 2 + np.mean(np.sum(sums**2))
-  np.testing.assert_allclose(distances.perceptual(features)(a, b), [expected], rtol=1e-5)
+  np.testing.assert_allclose(distances.Perceptual(features)(a, b), [expected], rtol=1e-5)
+
+
+def test_perceptual_of_a_classifier_sees_shapes_before_shades():
+  """A digit that is a little darker everywhere is nearer than one that is as far in pixels, with its parts moved."""
+  x = build("data", "digits.Digits").split("test")[np.arange(8)]["x"] / np.float32(8) - 1
+  darker = x - 0.2
+  moved = np.roll(x, 1, axis=2)
+  moved = x + (moved - x) * np.sqrt(np.square(darker - x).mean() / np.square(moved - x).mean())
+  distance = build("ops", dict(name="distances.Perceptual", features=dict(name="features.layers", of="digits")))
+  np.testing.assert_allclose(distances.l2()(darker, x).mean(), distances.l2()(moved, x).mean(), rtol=1e-4)
+  assert distance(darker, x).mean() < distance(moved, x).mean()
+  with pytest.raises(InputError, match="takes examples of shape"):
+    build("ops", "distances.Perceptual")(x, x)
