@@ -5,7 +5,7 @@ import importlib.util
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
@@ -81,15 +81,15 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
   More steps, other logging and another evaluation are no obstacle: they leave the steps taken as they were.
   """
-  old, new = _flat(old), _flat(new)
-  for part in ("family.name", "data.name"):  # of another kind: its fields are not worth a line each
-    if old.get(part) != new.get(part):
-      return [f"{part}: {old.get(part, _ABSENT)!r} -> {new.get(part, _ABSENT)!r}"]
-  changed = [k for k in sorted(old | new) if old.get(k, _ABSENT) != new.get(k, _ABSENT)]
-  if old.get("train.steps", 0) <= new.get("train.steps", 0):
-    changed = [k for k in changed if k != "train.steps"]
-  changed = [k for k in changed if not any(k == f or k.startswith(f + ".") for f in _FREE)]
-  return [f"{k}: {old.get(k, _ABSENT)!r} -> {new.get(k, _ABSENT)!r}" for k in changed]
+  changed = dict(_changes(_plain(old), _plain(new)))
+  for part in ("family", "data"):  # of another kind: what it is made of is not worth a line
+    if part in changed:
+      return [f"{part}.name: {old[part]['name']!r} -> {new[part]['name']!r}"]
+  steps = changed.get("train.steps", (None, None))
+  if all(isinstance(n, int) for n in steps) and steps[0] < steps[1]:
+    del changed["train.steps"]
+  changed = {k: v for k, v in changed.items() if not any(k == f or k.startswith(f + ".") for f in _FREE)}
+  return [f"{place}: {_spell(was)} -> {_spell(now)}" for place, (was, now) in changed.items()]
 
 
 def build(config: ml_collections.ConfigDict) -> tuple[Any, Any]:
@@ -187,12 +187,28 @@ def _options(key: str, raw: Any) -> dict[str, Any]:
   return out
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """{"a.b": leaf}, as JSON would hold the leaves."""
-  out = {}
-  for key, value in tree.items():
-    if isinstance(value, Mapping):
-      out |= _flat(value, f"{prefix}{key}.")
-    else:
-      out[prefix + key] = list(value) if isinstance(value, tuple) else value
-  return out
+def _changes(old: Any, new: Any, place: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+  """(place, (old, new)) of every field that changed; a part that is another one is a single change."""
+  if old == new:
+    return
+  parts = isinstance(old, Mapping) and isinstance(new, Mapping)
+  if not parts or old.get("name") != new.get("name"):
+    yield place, (old, new)
+    return
+  for key in sorted(old | new):
+    yield from _changes(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{place}.{key}" if place else key)
+
+
+def _plain(value: Any) -> Any:
+  """`value` as JSON would hold it."""
+  if isinstance(value, Mapping):
+    return {k: _plain(v) for k, v in value.items()}
+  return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _spell(value: Any) -> str:
+  """A part as the call that it is: ode.heun(), guidance.classifier_free(weight=2.0)."""
+  if not isinstance(value, Mapping):
+    return value if value is _ABSENT else repr(value)
+  arguments = ", ".join(f"{k}={_spell(v)}" for k, v in value.items() if k != "name")
+  return f"{value.get('name', '')}({arguments})"

@@ -117,4 +117,8 @@ def test_differences(load):
     "family.optimizer.decay_steps: None -> 9",
     "train.batch_size: 32 -> 31",
   ]
-  assert configs.differences(old, load({"family.encoder": "conv.Encoder"}).to_dict())
+  other = load({"family.encoder": "conv.Encoder", "seed": "4"}).to_dict()
+  encoder, seed = configs.differences(old, other)
+  assert encoder.startswith("family.encoder: mlp.MLP(") and " -> conv.Encoder(" in encoder
+  assert seed == "seed: 0 -> 4"
+  assert configs.differences(old, {**old, "family": {"name": "gan.GAN"}}) == ["family.name: 'vae.VAE' -> 'gan.GAN'"]
