@@ -1,9 +1,12 @@
-"""Runge-Kutta methods that choose their own steps, from diffrax: for likelihoods and continuous flows.
+"""Runge-Kutta methods that choose their own steps, by diffrax: for likelihoods and continuous flows.
 
 The error is controlled for the batch as a whole: the root mean square over all coordinates of the estimated error,
-in units of atol + rtol |x|, is kept below 1. Each interval of `integrate` is
-solved by itself, so that two times are enough.
+in units of atol + rtol |x|, is kept below 1. Each interval of `integrate` is solved by itself, so that two times are
+enough. diffrax has the coefficients and chooses the steps; a step is written out here, as its own goes through the
+memory of all stages at each of them.
 """
+
+from typing import Any
 
 import diffrax
 import jax.numpy as jnp
@@ -11,6 +14,7 @@ import jax.numpy as jnp
 from gen_jax.errors import InputError
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_ode
+from gen_jax.types import Array
 
 
 def tsit5(rtol: float = 1e-5, atol: float = 1e-5, max_steps: int = 4096) -> Solver:
@@ -38,11 +42,43 @@ def dopri5(rtol: float = 1e-5, atol: float = 1e-5, max_steps: int = 4096) -> Sol
   return _adaptive(diffrax.Dopri5(), rtol, atol, max_steps)
 
 
+class _WrittenOut(diffrax.AbstractAdaptiveSolver):
+  """An explicit method whose last stage is at the end of the step, and so the first of the next one (FSAL).
+
+  Attributes:
+    method: diffrax's, with the coefficients.
+  """
+
+  method: diffrax.AbstractERK
+  term_structure = diffrax.ODETerm
+  interpolation_cls = diffrax.LocalLinearInterpolation
+
+  def order(self, terms: diffrax.ODETerm) -> int:
+    return self.method.order(terms)
+
+  def init(self, terms: diffrax.ODETerm, t0: Array, t1: Array, y0: Array, args: None) -> Array:
+    return terms.vf(t0, y0, args)
+
+  def func(self, terms: diffrax.ODETerm, t0: Array, y0: Array, args: None) -> Array:
+    return terms.vf(t0, y0, args)
+
+  def step(
+    self, terms: diffrax.ODETerm, t0: Array, t1: Array, y0: Array, args: None, solver_state: Array, made_jump: Any
+  ) -> tuple[Array, Array, dict[str, Array], Array, diffrax.RESULTS]:
+    h, slopes, coefficients = t1 - t0, [solver_state], self.method.tableau
+    sums = lambda weights: h * sum(float(w) * k for w, k in zip(weights, slopes, strict=True) if w)
+    y = y0
+    for c, row in zip(coefficients.c, coefficients.a_lower, strict=True):
+      y = y0 + sums(row)
+      slopes.append(terms.vf(t0 + float(c) * h, y, args))
+    return y, sums(coefficients.b_error), dict(y0=y0, y1=y), slopes[-1], diffrax.RESULTS.successful
+
+
 def _adaptive(method, rtol, atol, max_steps):
   for name, value in (("rtol", rtol), ("atol", atol), ("max_steps", max_steps)):
     if not value > 0:
       raise InputError(f"{name} = {value} should be positive")
-  control = diffrax.PIDController(rtol=rtol, atol=atol)
+  method, control = _WrittenOut(method), diffrax.PIDController(rtol=rtol, atol=atol)
   save = diffrax.SaveAt(t1=True)
 
   def step(ode, key, x, t, s, carry):
