@@ -17,12 +17,18 @@ def sized(cpu: int, accelerator: int) -> int:
 
 
 def missing(*packages: str) -> bool:
-  """Whether one of the peer's packages is not installed."""
-  return any(importlib.util.find_spec(name) is None for name in packages)
+  """Whether one of the peer's packages is not installed, or PyTorch has no such device as JAX works on."""
+  if any(importlib.util.find_spec(name) is None for name in packages):
+    return True
+  if jax.default_backend() == "cpu":
+    return False
+  import torch
+
+  return not torch.cuda.is_available()
 
 
 def device(products: str = "high") -> str:
-  """Where PyTorch works. It is told to use the fastest convolutions, and to round products of float32 as JAX does.
+  """Where PyTorch works, after telling it to use the fastest convolutions and how to round products of float32.
 
   Args:
     products: "high" for TF32 where there is such a thing, which is JAX's default; "highest" for float32.
@@ -31,11 +37,15 @@ def device(products: str = "high") -> str:
 
   torch.set_float32_matmul_precision(products)
   torch.backends.cudnn.benchmark = True
+  return _device()
+
+
+def _device() -> str:
   return "cpu" if jax.default_backend() == "cpu" else "cuda"
 
 
 def autocast(dtype: str) -> contextlib.AbstractContextManager:
-  """Computes in `dtype` with float32 parameters, as our networks do."""
+  """Computes in `dtype` with float32 parameters; unlike ours, autocast leaves normalisation in float32."""
   import torch
 
-  return torch.autocast(device(), torch.bfloat16, enabled=dtype == "bfloat16")
+  return torch.autocast(_device(), torch.bfloat16, enabled=dtype == "bfloat16")

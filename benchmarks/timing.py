@@ -25,7 +25,7 @@ class Row:
     peer: seconds, the median of theirs; None where there is no peer, or it is not installed.
     ratios: their seconds / ours for each pair of runs: above 1 we are faster.
     flops: floating-point operations of the work, as a textbook counts them; 0 where that says nothing.
-    dtype: what its products are in.
+    dtype: what it computes in; products of float32 are rounded to TF32 where that is JAX's default.
   """
 
   name: str
@@ -72,7 +72,7 @@ def seconds(work: Work) -> float:
 
 
 def matmul_limit(dtype: str) -> float:
-  """The most FLOP/s that this machine was seen to reach: the best of several matrix products."""
+  """The most FLOP/s that this machine was seen to reach: the best of several matrix products of arrays of `dtype`."""
   size = 4096 if jax.default_backend() == "cpu" else 16384
   a = jax.random.normal(jax.random.key(0), (size, size), dtype)
   product = jax.jit(jnp.matmul)

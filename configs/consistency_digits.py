@@ -9,7 +9,7 @@ configs/diffusion_digits.py makes. On one core of an Intel Xeon (AVX-512), seed 
 Variants:
   original: consistency training as first published: the target is a moving average, and levels grow with the steps.
   distillation: consistency distillation of the run, a step of Heun's method at a time.
-  perceptual: the same, by the distance of a classifier's activations; that classifier's scores are no longer fair.
+  perceptual: the same, by the distance of a classifier's activations; its features would be no fair judge any more.
   tuning: easy consistency tuning, from the parameters of the run.
   two: two evaluations a sample.
   smoke: a test of a few seconds.
@@ -19,6 +19,7 @@ import ml_collections
 
 _STEPS = 1600
 _RUN = dict(name="load.load", workdir="runs/diffusion_digits")
+_DISTILLATION = dict(teacher=_RUN, start=_RUN, weight="neighbours.unit", target_decay=0.95)
 _NEIGHBOURS = {
   None: dict(name="neighbours.doubling", total=_STEPS),
   "original": dict(name="neighbours.growing", total=_STEPS),
@@ -30,19 +31,14 @@ VARIANTS = {
   "original": dict(
     family=dict(
       weight="neighbours.unit",
-      distance="distances.l2",
+      distance=dict(name="distances.l2"),
       target_decay=0.9,
     )
   ),
-  "distillation": dict(family=dict(teacher=_RUN, start=_RUN, weight="neighbours.unit", target_decay=0.95)),
+  "distillation": dict(family=_DISTILLATION),
   "perceptual": dict(
-    family=dict(
-      teacher=_RUN,
-      start=_RUN,
-      weight="neighbours.unit",
-      target_decay=0.95,
-      distance=dict(name="distances.Perceptual", features=dict(name="features.layers", of="digits")),
-    )
+    family=dict(**_DISTILLATION, distance=dict(name="distances.Perceptual", features="activations.digits")),
+    evaluate=dict(features="features.identity"),
   ),
   "tuning": dict(family=dict(start=_RUN)),
   "two": dict(family=dict(steps=2)),
@@ -69,7 +65,7 @@ def get_config(variant=None):
         prediction="prediction.v",
         neighbours=_NEIGHBOURS[variant if variant in _NEIGHBOURS else None],
         weight="neighbours.inverse",
-        distance="distances.pseudo_huber",
+        distance=dict(name="distances.pseudo_huber"),
         target_decay=0.0,
         teacher=None,
         start=None,

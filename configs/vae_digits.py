@@ -12,10 +12,10 @@ Variants:
 
 import ml_collections
 
+_MLP = dict(encoder=dict(name="mlp.MLP", width=256, depth=2), decoder=dict(name="mlp.MLP", width=256, depth=2))
+_CONV = dict(encoder=dict(name="conv.Encoder"), decoder=dict(name="conv.Decoder"))
 VARIANTS = {
-  "conv": dict(
-    family=dict(encoder=dict(name="conv.Encoder"), decoder=dict(name="conv.Decoder")),
-  ),
+  "conv": dict(),
   "smoke": dict(
     family=dict(latent=4, encoder=dict(width=16), decoder=dict(width=16)),
     train=dict(steps=4, batch_size=16, num_samples=16),
@@ -32,8 +32,7 @@ def get_config(variant=None):
       data=dict(name="digits.Digits"),
       family=dict(
         name="vae.VAE",
-        encoder=dict(name="mlp.MLP", width=256, depth=2),
-        decoder=dict(name="mlp.MLP", width=256, depth=2),
+        **(_CONV if variant == "conv" else _MLP),
         likelihood="likelihoods.DiscretizedLogistic",
         latent=16,
         draw="mean",

@@ -11,18 +11,20 @@ class InputError(ValueError):
 
 @contextlib.contextmanager
 def one_line(place: str) -> Iterator[None]:
-  """For tracing what a config describes: that its fields do not fit each other or the data may come out anywhere.
+  """Makes one line of what goes wrong inside, where what a config describes is traced for the first time.
+
+  Fields that do not fit each other or the data can fail there in any way.
 
   Raises:
-    InputError: `place`, and the first line of what was raised inside.
+    InputError: `place`, and the first line of what was raised inside. An OSError stays what it is.
   """
   try:
     yield
   except (InputError, OSError):
     raise
   except Exception as e:
-    first = next(iter(str(e).splitlines()), "")
-    raise InputError(f"{place}: {type(e).__name__}: {first} (--traceback shows where)") from e
+    first = next((f": {line.strip()}" for line in str(e).splitlines() if line.strip()), "")
+    raise InputError(f"{place}: {type(e).__name__}{first} (--traceback shows where)") from e
 
 
 def check_seed(place: str, seed: int) -> None:

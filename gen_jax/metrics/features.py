@@ -13,13 +13,14 @@ import functools
 import json
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.errors import InputError
+from gen_jax.ops.convolution import convolve
 from gen_jax.types import Array
 
 _WEIGHTS = pathlib.Path(__file__).parent / "weights"
@@ -75,36 +76,17 @@ def forward(weights: dict[str, Array], x: Array, strides: tuple[int, ...]) -> tu
   Returns:
     features [B, D], not negative, and logits [B, classes].
   """
-  h = _convolutions(weights, x, strides)[-1].reshape(len(x), -1)
+  h = convolutions(weights, x, strides)[-1].reshape(len(x), -1)
   features = jax.nn.relu(h @ weights["features_kernel"] + weights["features_bias"])
   return features, features @ weights["logits_kernel"] + weights["logits_bias"]
 
 
-def _convolutions(weights: dict[str, Array], x: Array, strides: tuple[int, ...]) -> tuple[Array, ...]:
-  """What each convolution makes of the images."""
+def convolutions(weights: Mapping[str, Array], x: Array, strides: tuple[int, ...]) -> tuple[Array, ...]:
+  """What each convolution of a classifier makes of x [B, H, W, C] in [-1, 1]: [B, height, width, channels] each."""
   out = [x]
   for i, stride in enumerate(strides):
-    kernel = weights[f"conv{i}_kernel"]
-    h = jax.lax.conv_general_dilated(
-      out[-1], kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    out.append(jax.nn.relu(h + weights[f"conv{i}_bias"]))
+    out.append(jax.nn.relu(convolve(out[-1], weights[f"conv{i}_kernel"], stride) + weights[f"conv{i}_bias"]))
   return tuple(out[1:])
-
-
-def layers(of: Literal["digits", "mnist"] = "mnist") -> Callable[[Array], tuple[Array, ...]]:
-  """Images [B, H, W, C] -> the activations of each convolution of a classifier, for `distances.Perceptual`.
-
-  Args:
-    of: whose classifier.
-  """
-
-  def activations(x):
-    extractor.check(x.shape[1:])
-    return _convolutions(weights, x, tuple(extractor.about["strides"]))
-
-  extractor, weights = _trained(of), jax.tree.map(jnp.float32, _weights(of))
-  return activations
 
 
 def classifier(name: str, weights: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Extractor:
@@ -126,14 +108,16 @@ def save(name: str, weights: Mapping[str, np.ndarray], about: Mapping[str, Any])
   (_WEIGHTS / f"{name}.json").write_text(json.dumps(about, indent=2) + "\n")
 
 
+def trained(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """(float32 weights, what is known of them) of a classifier in `weights/`."""
+  with np.load(_WEIGHTS / f"{name}.npz", allow_pickle=False) as file:
+    weights = {k: v.astype(np.float32) for k, v in file.items()}
+  return weights, json.loads((_WEIGHTS / f"{name}.json").read_text())
+
+
 @functools.cache
 def _trained(name: str) -> Extractor:
-  return classifier(name, _weights(name), json.loads((_WEIGHTS / f"{name}.json").read_text()))
-
-
-def _weights(name: str) -> dict[str, np.ndarray]:
-  with np.load(_WEIGHTS / f"{name}.npz", allow_pickle=False) as file:
-    return dict(file)
+  return classifier(name, *trained(name))
 
 
 def _embed(weights, strides, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Dot-product attention, in the formulation that is fastest on the backend at hand."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -14,9 +15,10 @@ from gen_jax.types import Array
 def attend(q: Array, k: Array, v: Array, seen: Array | None = None) -> Array:
   """softmax(q k^T / sqrt(D)) v for every head (1706.03762, eq. 1).
 
-  Written out on CPU, where that is the faster way to train. On a GPU, half-precision self-attention that is not
-  differentiated is cuDNN's fused kernel: three to six times faster, but without forward-mode derivatives, which mean
-  flow and likelihoods take. So derivatives of every mode are those of XLA's.
+  Written out on CPU, where that is the faster way to train. In half precision, on NVIDIA's GPUs from compute capability
+  8.0 on, cuDNN's fused kernel where it is not differentiated and no key is hidden: four to seven times faster than
+  XLA's on an H100, with 256 to 1,024 tokens in bfloat16. It has no forward-mode derivative, which mean flow and
+  likelihoods take, so derivatives of every mode are those of XLA's.
 
   Args:
     q: [B, T, heads, D].
@@ -29,7 +31,7 @@ def attend(q: Array, k: Array, v: Array, seen: Array | None = None) -> Array:
   """
   if jax.default_backend() == "cpu":
     return _written_out(q, k, v, seen)
-  if seen is None and jax.default_backend() == "gpu" and _fits(q, k):
+  if seen is None and _has_kernel() and _fits(q, k):
     return _fused(q, k, v)
   return jax.nn.dot_product_attention(q, k, v, mask=None if seen is None else seen[:, None, None])
 
@@ -44,8 +46,14 @@ def _written_out(q: Array, k: Array, v: Array, seen: Array | None) -> Array:
   return out.astype(v.dtype).swapaxes(1, 2)
 
 
+def _has_kernel() -> bool:
+  """Whether the device has tensor cores that cuDNN's kernel is for."""
+  device = jax.devices()[0]
+  return "NVIDIA" in device.device_kind and float(device.compute_capability) >= 8.0
+
+
 def _fits(q: Array, k: Array) -> bool:
-  """Whether cuDNN has a kernel for it."""
+  """Whether the kernel is for arrays like these."""
   half = q.dtype in (jnp.bfloat16, jnp.float16)
   return half and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128 and q.shape[1] % 2 == k.shape[1] % 2 == 0
 
@@ -57,7 +65,7 @@ def _fused(q: Array, k: Array, v: Array) -> Array:
 
 @_fused.defjvp
 def _differentiated(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
-  return jax.jvp(jax.nn.dot_product_attention, primals, tangents)
+  return jax.jvp(functools.partial(jax.nn.dot_product_attention, implementation="xla"), primals, tangents)
 
 
 def check_levels(attention: tuple[int, ...], num: int) -> None:

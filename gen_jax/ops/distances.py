@@ -45,7 +45,7 @@ class Perceptual:
     features: images [B, H, W, C] -> the activations of several layers, each [B, ..., channels].
   """
 
-  features: Callable[[Array], tuple[Array, ...]] = part("metrics", "features.layers")
+  features: Callable[[Array], tuple[Array, ...]] = part("metrics")
 
   def __call__(self, a: Array, b: Array) -> Array:
     """[B, H, W, C] twice -> [B]."""

@@ -84,7 +84,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   changed = dict(_changes(_plain(old), _plain(new)))
   for part in ("family", "data"):  # of another kind: what it is made of is not worth a line
     if part in changed:
-      return [f"{part}.name: {old[part]['name']!r} -> {new[part]['name']!r}"]
+      was, now = (v.get("name", _ABSENT) if isinstance(v, Mapping) else v for v in changed[part])
+      return [f"{part}.name: {_spell(was)} -> {_spell(now)}"]
   steps = changed.get("train.steps", (None, None))
   if all(isinstance(n, int) for n in steps) and steps[0] < steps[1]:
     del changed["train.steps"]
@@ -209,6 +210,6 @@ def _plain(value: Any) -> Any:
 def _spell(value: Any) -> str:
   """A part as the call that it is: ode.heun(), guidance.classifier_free(weight=2.0)."""
   if not isinstance(value, Mapping):
-    return value if value is _ABSENT else repr(value)
+    return value if value is _ABSENT else repr(tuple(value) if isinstance(value, list) else value)
   arguments = ", ".join(f"{k}={_spell(v)}" for k, v in value.items() if k != "name")
   return f"{value.get('name', '')}({arguments})"

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, one_line
 from gen_jax.family import Family
 from gen_jax.run import checkpoint
 from gen_jax.run import config as configs
@@ -68,7 +68,8 @@ def load(
   written = configs.saved(workdir)
   config = configs.saved(workdir, overrides) if config is None else config
   source, family = configs.build(config)
-  shapes = jax.eval_shape(family.init, jax.random.key(0), _example(source.spec, config.train.batch_size))
+  with one_line("family"):
+    shapes = jax.eval_shape(family.init, jax.random.key(0), _example(source.spec, config.train.batch_size))
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   like = checkpoint.abstract(shapes, jax.tree.map(lambda _: here, shapes))
   differing = configs.differences(written.to_dict(), config.to_dict())

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from gen_jax.data import entries
-from gen_jax.errors import InputError, near
+from gen_jax.errors import InputError, near, one_line
 from gen_jax.family import Family, HasLatents
 from gen_jax.run import compile as compiling
 from gen_jax.run import mesh as meshes
@@ -47,7 +47,9 @@ class Sampler:
     start = time.perf_counter()
     fn = compiling.jit(lambda key, params, cond: family.sample(key, params, batch_size, cond), out_shardings=sharding)
     example = (jax.random.key(0), params, conditions(family, batch_size))
-    self._compiled = fn.lower(*self._place(example)).compile()
+    with one_line("the sampler"):
+      lowered = fn.lower(*self._place(example))
+    self._compiled = lowered.compile()
     self.compile_seconds = time.perf_counter() - start
 
   def __call__(self, key: Key, params: PyTree, num: int, cond: dict[str, np.ndarray] | None = None) -> np.ndarray:

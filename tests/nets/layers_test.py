@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gen_jax.nets import attention
 from gen_jax.nets.attention import attend
 from gen_jax.nets.layers import Conv, GroupNorm, fold, fourier, unfold, upsample
 
@@ -71,6 +72,26 @@ def test_attention_in_half_precision_has_derivatives_of_both_modes():
   weight = exact[3]
   back = jax.grad(lambda q: (weight * attend(q, k, v)).sum())(q)
   np.testing.assert_allclose((back * tangent).sum(dtype=jnp.float32), (weight * slope).sum(), rtol=0.03)
+
+
+def test_the_fused_kernel_is_for_what_is_not_differentiated(monkeypatch):
+  """Traced as on a GPU that has it, which needs none."""
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  monkeypatch.setattr(attention, "_has_kernel", lambda: True)
+  monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91_000)
+  monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_compute_capability", lambda *_: True)
+  x = jnp.ones((2, 16, 3, 8), jnp.bfloat16)
+  program = lambda f, x: str(jax.make_jaxpr(f)(x))
+  alone = lambda x: attend(x, x, x)
+  seen = jnp.ones((2, 16), bool)
+  assert "dot_product_attention_fwd" in program(alone, x)
+  for other in (
+    program(jax.grad(lambda x: alone(x).sum()), x),
+    program(lambda x: jax.jvp(alone, (x,), (x,)), x),
+    program(lambda x: attend(x, x, x, seen), x),
+    program(alone, x.astype(jnp.float32)),
+  ):
+    assert "dot_product_attention_fwd" not in other
 
 
 def test_upsampling_repeats_and_crops():

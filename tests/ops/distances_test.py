@@ -40,8 +40,8 @@ def test_perceptual_of_a_classifier_sees_shapes_before_shades():
   darker = x - 0.2
   moved = np.roll(x, 1, axis=2)
   moved = x + (moved - x) * np.sqrt(np.square(darker - x).mean() / np.square(moved - x).mean())
-  distance = build("ops", dict(name="distances.Perceptual", features=dict(name="features.layers", of="digits")))
+  distance = build("ops", dict(name="distances.Perceptual", features="activations.digits"))
   np.testing.assert_allclose(distances.l2()(darker, x).mean(), distances.l2()(moved, x).mean(), rtol=1e-4)
   assert distance(darker, x).mean() < distance(moved, x).mean()
-  with pytest.raises(InputError, match="takes examples of shape"):
-    build("ops", "distances.Perceptual")(x, x)
+  with pytest.raises(InputError, match=r"activations.mnist are of images of shape \(28, 28, 1\), not \(8, 8, 1\)"):
+    build("ops", dict(name="distances.Perceptual", features="activations.mnist"))(x, x)

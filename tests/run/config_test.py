@@ -1,11 +1,15 @@
 """Configs are complete, overridden as on a command line, and a typo is named."""
 
+import importlib.util
 import json
+import pathlib
 
 import pytest
 
 from gen_jax.errors import InputError
 from gen_jax.run import config as configs
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_defaults_are_written_out(load):
@@ -107,6 +111,15 @@ def test_unreadable_saved_config(tmp_path):
     configs.saved(tmp_path)
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("[a-z]*.py")), ids=lambda file: file.stem)
+def test_every_variant_of_every_config_is_complete(file):
+  spec = importlib.util.spec_from_file_location(file.stem, file)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  for variant in module.VARIANTS:
+    configs.load(f"{file}:{variant}")
+
+
 def test_differences(load):
   old = load().to_dict()
   free = {"train.steps": "61", "train.log_every": "1", "evaluate.num": "70", "train.keep": "9", "train.fsdp": "True"}
@@ -122,3 +135,5 @@ def test_differences(load):
   assert encoder.startswith("family.encoder: mlp.MLP(") and " -> conv.Encoder(" in encoder
   assert seed == "seed: 0 -> 4"
   assert configs.differences(old, {**old, "family": {"name": "gan.GAN"}}) == ["family.name: 'vae.VAE' -> 'gan.GAN'"]
+  damaged = configs.differences({k: v for k, v in old.items() if k != "family"}, old)
+  assert damaged == ["family.name: (absent) -> 'vae.VAE'"]
