@@ -4,6 +4,8 @@
 
 Distils the run in runs/diffusion_mnist, which configs/diffusion_mnist.py makes, and starts from its parameters.
 
+Not measured yet.
+
 Variants:
   training: without a teacher, from random parameters (sCT).
   smoke: a test of a few seconds, without a teacher.

@@ -4,6 +4,8 @@
 
 Distils the run in runs/diffusion_mnist, which configs/diffusion_mnist.py makes, in five rounds.
 
+Not measured yet.
+
 Variants:
   four: three rounds, to four steps.
   smoke: a test of a few seconds, with an untrained teacher.

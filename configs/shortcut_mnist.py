@@ -2,6 +2,8 @@
 
   python launch.py --config=configs/shortcut_mnist.py --workdir=runs/shortcut_mnist
 
+Not measured yet.
+
 Variants:
   smoke: a test of a few seconds.
 """
