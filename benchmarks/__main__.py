@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import platform
+import sys
 
 import jax
 from rich.console import Console
@@ -38,7 +39,7 @@ def main() -> None:
     rows.append(row)
     print(f"{row.name}: {row.ours:.4g} s", flush=True)
   limits = {dtype: timing.matmul_limit(dtype) for dtype in sorted({row.dtype for row in rows})}
-  Console().print(_table(rows, limits))
+  Console(width=None if sys.stdout.isatty() else 160).print(_table(rows, limits))
   flags.out.parent.mkdir(parents=True, exist_ok=True)
   record = {"machine": _machine(), "matmul_flops_per_second": limits, "rows": [dataclasses.asdict(r) for r in rows]}
   flags.out.write_text(json.dumps(record, indent=2) + "\n")
