@@ -1,5 +1,6 @@
-"""How the process gets its memory."""
+"""How the process gets its memory, and how often it looks for what it can give back."""
 
+import gc
 import os
 import pathlib
 import sys
@@ -21,3 +22,12 @@ def huge_pages() -> None:
     return
   os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, f"{_TUNABLE}=1"]))
   os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def rare_collections() -> None:
+  """Lets Python look for cycles of garbage after 100,000 new objects rather than after 700.
+
+  Tracing a model makes millions that stay: looking through them again and again was a tenth of the time from the
+  command to the first step.
+  """
+  gc.set_threshold(100_000, *gc.get_threshold()[1:])
