@@ -24,9 +24,8 @@ _RUN = dict(name="load.load", workdir="runs/diffusion_digits")
 _DISTILLATION = dict(teacher=_RUN, start=_RUN, weight="neighbours.unit", target_decay=0.95)
 _NEIGHBOURS = {
   None: dict(name="neighbours.doubling", total=_STEPS),
-  "original": dict(
-    name="neighbours.growing", total=_STEPS, last=20
-  ),  # with 150, as published, so few steps teach nothing
+  # 150 levels, as published, teach nothing in so few steps
+  "original": dict(name="neighbours.growing", total=_STEPS, last=20),
   "distillation": dict(name="neighbours.levels", num=18),
   "perceptual": dict(name="neighbours.levels", num=18),
   "tuning": dict(name="neighbours.tuning", total=_STEPS),
