@@ -24,7 +24,6 @@ VARIANTS = {
       rounds=2,
       round_steps=2,
       probes=2,
-      conditions=("label",),
       optimizer=dict(warmup=0),
     ),
     train=dict(steps=4, batch_size=16, num_samples=20),
