@@ -79,7 +79,7 @@ class Loop:
     return found
 
   def run(self, step: int, state: State, program: Program, log: Writer, signals: Signals) -> State:
-    """The state after the last step.
+    """The state after the last step; `program` takes the steps from `step` on.
 
     Raises:
       InputError: a metric or a parameter is not finite.
