@@ -130,8 +130,9 @@ def test_colours(scenes):
   for name, entry in s.spec.entries.items():
     assert batch[name].shape == (300, *entry.shape), name
   np.testing.assert_array_equal(batch["grey"], grey["x"])
-  for name in ("label", "caption", "boxes", "map", "edges"):
+  for name in ("label", "caption", "boxes", "map"):
     np.testing.assert_array_equal(batch[name], grey[name])
+  np.testing.assert_allclose(batch["edges"], grey["edges"], atol=1e-6)  # another program, which may round otherwise
   np.testing.assert_array_equal(batch["masked"][..., 3:], grey["masked"][..., 1:])
   found = []
   for x, boxes in zip(raw["x"], raw["boxes"], strict=True):

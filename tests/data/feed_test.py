@@ -160,7 +160,7 @@ def test_two_processes_with_two_devices_each_agree_with_one(tmp_path):
     s.bind(("localhost", 0))
     address = f"localhost:{s.getsockname()[1]}"
   env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-  env["PYTHONPATH"] = str(HERE.parents[2])
+  env["PYTHONPATH"] = os.pathsep.join(sys.path)
   outs = [tmp_path / f"{i}.npz" for i in range(2)]
   commands = [[sys.executable, str(HERE), str(i), address, str(outs[i])] for i in range(2)]
   processes = [subprocess.Popen(c, env=env, stderr=subprocess.PIPE, text=True) for c in commands]

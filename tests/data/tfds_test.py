@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import io
 import os
-import pathlib
 import shutil
 import struct
 import subprocess
@@ -20,7 +19,6 @@ from gen_jax.data import idx, tfds
 from gen_jax.data.images import to_uint8
 from gen_jax.errors import InputError
 
-ROOT = pathlib.Path(__file__).parents[2]
 FOUR_FILES = [tfds.MNIST, tfds.FashionMNIST, tfds.KMNIST]
 NUM = {"train": 7, "test": 5}
 
@@ -215,9 +213,8 @@ print("tensorflow_datasets" in sys.modules)
 import jax
 assert not jax._src.xla_bridge.backends_are_initialized()
 """
-  run = lambda: subprocess.run(
-    [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-  )
+  env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+  run = lambda: subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
   first, second = run(), run()
   assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
   assert first.stdout.splitlines()[-1] == "True"
