@@ -24,7 +24,7 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 BETWEEN = (("left of", "right of"), ("above", "below"))  # by axis: the first digit's view, the second's
 _LENGTH = len("an eight right of an eight")  # the longest caption
 _SEED = 21  # of the scenes
-_INK = 64  # a pixel above this level, of 255, belongs to a digit
+INK = 64  # a pixel above this level, of 255, belongs to a digit
 _PART = 4096  # scenes that are drawn at once
 
 
@@ -193,7 +193,7 @@ class Scenes:
     n, d = np.indices(present.shape)[..., None, None]
     place = plan.corner[..., None, None, :] + np.moveaxis(np.indices(levels.shape[2:]), 0, -1)
     canvas[n, d, place[..., 0], place[..., 1]] = levels
-    ink = canvas > _INK
+    ink = canvas > INK
     x = _painted(canvas, plan.hue) if source.colour else canvas[..., None]
     first = np.where(plan.turned & present[:, 1], 1, 0)
     captions = [caption(c[p], a, t) for c, p, a, t in zip(classes, present, plan.axis, plan.turned, strict=True)]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.data.digit_scenes import WORDS, DigitScenes
+from gen_jax.data.digit_scenes import INK, WORDS, DigitScenes
 from gen_jax.errors import InputError, near
 from gen_jax.metrics import features
 from gen_jax.metrics.features import Extractor
@@ -34,7 +34,7 @@ class Scenes(NamedTuple):
   Attributes:
     digits: share of the digits asked for that are read as their class at their place.
     scenes: share of the scenes in which all digits are.
-    stray: mean share of the ink of a scene that lies at no place that was asked for.
+    stray: mean share of the pixels of a scene with ink that lie at no place that was asked for.
   """
 
   digits: float
@@ -105,7 +105,8 @@ def scenes(x: np.ndarray, asked: Asked, side: int, reader: Extractor) -> Scenes:
   found = np.zeros(wanted.shape, bool)
   found[n, d] = (probabilities.argmax(-1) == asked.classes[n, d]) & (windows.mean((1, 2)) > _FAINT)
   covered = (inside & wanted[..., None, None]).any(1)
-  stray = (ink * ~covered).sum((1, 2)) / np.maximum(ink.sum((1, 2)), 1e-9)
+  inked = ink > INK / 255  # what is fainter, as all over a sample, is no digit
+  stray = (inked & ~covered).sum((1, 2)) / np.maximum(inked.sum((1, 2)), 1)
   return Scenes(float(found[wanted].mean()), float((found | ~wanted).all(1).mean()), float(stray.mean()))
 
 

@@ -44,6 +44,12 @@ def test_colours_are_read_like_grey(real):
   assert coloured.shape == (600, *SIZE, 3) and score(coloured, asked) == score(x, asked)
 
 
+def test_a_faint_haze_is_no_stray_ink(real):
+  raw, x = real
+  asked = of_boxes(raw["boxes"], SIZE)
+  assert score(np.maximum(x, -0.9), asked).stray < 0.01
+
+
 def test_the_place_counts(real):
   """Digits on the wrong side of each other are not found, and neither is a digit that is not there."""
   raw, x = real
