@@ -88,11 +88,12 @@ def test_a_sampler_that_does_not_fit_is_found_before_the_training(capsys, tmp_pa
   [
     ("net.channels=0", "(--traceback shows where)"),
     ("net.attention=(7,)", "net.attention = (7,) should name levels from 0 to 1"),
+    ("net.dropout=2.0", "net.dropout = 2.0 should be at least 0 and less than 1"),
     ("ema_decay=1.5", "ema_decay = 1.5 should be in [0, 1)"),
   ],
 )
 def test_a_model_that_cannot_be_traced_leaves_nothing_behind(capsys, tmp_path, field, message):
-  """The first and second fail where the parameters are made, the third in a step."""
+  """The last fails in a step, the others where the parameters are made."""
   config = f"--config={ROOT / 'configs' / 'diffusion_digits.py'}:smoke"
   assert message in _error(capsys, config, f"--workdir={tmp_path / 'x'}", f"--config.family.{field}")
   assert not (tmp_path / "x").exists()

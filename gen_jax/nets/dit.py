@@ -8,7 +8,7 @@ import numpy as np
 
 from gen_jax.nets.attention import MultiHead, Tokens
 from gen_jax.nets.condition import Condition
-from gen_jax.nets.layers import fold, unfold
+from gen_jax.nets.layers import dropout, fold, unfold
 from gen_jax.types import Array, Cond, Entry
 
 _SIZES = {  # width, depth, heads: table 1
@@ -97,7 +97,7 @@ class Block(nn.Module):
     width = h.shape[-1]
     init = nn.initializers.xavier_uniform()
     dense = lambda features: nn.Dense(features, dtype=self.dtype, kernel_init=init)
-    drop = lambda h: nn.Dropout(self.dropout)(h, deterministic=not train)
+    drop = lambda h: dropout(h, self.dropout, train)
     parts = _modulation(self, vector, 6, width)
     shift, scale, gate = parts[:3]
     g = _norm(self)(h) * (1 + scale) + shift

@@ -12,7 +12,7 @@ from jax.scipy.special import ndtri
 from gen_jax.errors import InputError
 from gen_jax.nets.attention import Tokens, attend, check_levels
 from gen_jax.nets.condition import Condition
-from gen_jax.nets.layers import downsample, upsample
+from gen_jax.nets.layers import downsample, dropout, upsample
 from gen_jax.ops.convolution import convolve
 from gen_jax.types import Array, Cond, Entry
 
@@ -143,7 +143,7 @@ class Block(nn.Module):
     gain = self.param("gain", nn.initializers.zeros_init(), ())
     scale = 1 + Linear(self.features, dtype=self.dtype)(vector, gain)[:, None, None]
     h = Linear(self.features, (3, 3), dtype=self.dtype)(silu(x))
-    h = nn.Dropout(self.dropout)(silu(h * scale), deterministic=not train)
+    h = dropout(silu(h * scale), self.dropout, train)
     h = Linear(self.features, (3, 3), dtype=self.dtype)(h)
     x = add(skip, h)
     if self.heads:

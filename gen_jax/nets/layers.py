@@ -1,4 +1,4 @@
-"""The layers that image networks are made of: convolution, group normalisation, resampling, embeddings."""
+"""The layers that image networks are made of: convolution, group normalisation, dropout, resampling, embeddings."""
 
 import flax.linen as nn
 import jax
@@ -81,6 +81,17 @@ class GroupNorm(nn.Module):
       gain, bias = gain * (1 + scale), bias * (1 + scale) + shift
     wide = (len(x), *(1 for _ in space), channels)
     return (x32 * gain.reshape(wide) + bias.reshape(wide)).astype(self.dtype)
+
+
+def dropout(x: Array, rate: float, train: bool) -> Array:
+  """x with a share `rate` of its entries at zero and the others larger by as much, when training.
+
+  Raises:
+    InputError: a rate that is no share.
+  """
+  if not 0 <= rate < 1:
+    raise InputError(f"net.dropout = {rate} should be at least 0 and less than 1")
+  return nn.Dropout(rate)(x, deterministic=not train)
 
 
 def upsample(x: Array, height: int, width: int) -> Array:

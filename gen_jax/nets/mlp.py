@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.nets.condition import Condition
+from gen_jax.nets.layers import dropout
 from gen_jax.types import Array, Cond, Entry
 
 
@@ -71,6 +72,6 @@ class TimeMLP(nn.Module):
     for _ in range(self.depth):
       scale, shift = jnp.split(dense(2 * self.width)(told), 2, axis=-1)
       g = nn.silu(nn.LayerNorm(dtype=self.dtype)(h) * (1 + scale) + shift)
-      g = nn.Dropout(self.dropout)(nn.silu(dense(self.width)(g)), deterministic=not train)
+      g = dropout(nn.silu(dense(self.width)(g)), self.dropout, train)
       h = h + dense(self.width, kernel_init=nn.initializers.zeros_init())(g)
     return dense(x.shape[-1], kernel_init=nn.initializers.zeros_init())(nn.silu(h)).astype(jnp.float32)

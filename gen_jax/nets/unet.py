@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gen_jax.nets.attention import MultiHead, Tokens, check_levels
 from gen_jax.nets.condition import Condition
-from gen_jax.nets.layers import Conv, GroupNorm, downsample, fold, unfold, upsample
+from gen_jax.nets.layers import Conv, GroupNorm, downsample, dropout, fold, unfold, upsample
 from gen_jax.types import Array, Cond, Entry
 
 
@@ -154,7 +154,7 @@ class Residual(nn.Module):
     h = Conv(self.features, dtype=self.dtype)(h)
     told = () if vector is None else jnp.split(nn.Dense(2 * self.features, dtype=self.dtype)(vector), 2, axis=-1)
     h = nn.silu(GroupNorm(dtype=self.dtype)(h, *told))
-    h = nn.Dropout(self.dropout)(h, deterministic=not train)
+    h = dropout(h, self.dropout, train)
     h = Conv(self.features, zero=True, dtype=self.dtype)(h)
     if x.shape[-1] != self.features:
       x = Conv(self.features, kernel=1, dtype=self.dtype)(x)
