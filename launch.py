@@ -1,10 +1,11 @@
 """Trains, samples or evaluates a model.
 
-    python launch.py --config=configs/diffusion_digits.py --workdir=runs/digits
-    python launch.py --mode=sample --workdir=runs/digits --num=256 --cond=label=3
-    python launch.py --mode=eval --workdir=runs/digits
+    python launch.py --config=configs/diffusion_digits.py:conditional --workdir=runs/x
+    python launch.py --mode=sample --workdir=runs/x --num=256 --cond=label=3
+    python launch.py --mode=eval --workdir=runs/x
 
-Any field of the config can be set, as in --config.train.steps=500.
+":conditional" is one of the config's variants, which its docstring lists. Any field can be set, as in
+--config.train.steps=500; all of them are in the config.json of a run.
 """
 
 import sys

@@ -2,7 +2,7 @@
 
   python launch.py --config=configs/vae_mnist.py --workdir=runs/vae_mnist
 
-On 2 cores of an Intel Xeon (AVX-512), seed 0: 10 minutes of CPU time; log p >= -86.5 +- 0.7 nats (IWAE-5000, 1,000
+10 CPU minutes of an Intel Xeon (AVX-512), seed 0; log p >= -86.5 +- 0.7 nats (IWAE-5000, 1,000
 test images).
 
 Variants:

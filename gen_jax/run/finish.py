@@ -8,8 +8,8 @@ import numpy as np
 
 from gen_jax.family import Family, HasLatents
 from gen_jax.run import config as configs
+from gen_jax.run import hint, sample, writer
 from gen_jax.run import mesh as meshes
-from gen_jax.run import sample, writer
 from gen_jax.run.load import Trained
 from gen_jax.types import Key, PyTree
 
@@ -54,7 +54,7 @@ def finish(trained: Trained, source: Any) -> None:
     print(f"loss plot: {workdir / 'loss.png'}")
   score(trained, source, seed=seed)
   if meshes.is_main():
-    print(f"next: python launch.py --mode=sample --workdir={workdir} --num=256")
+    print(hint.launch(f"--mode=sample --workdir={workdir} --num=256"))
 
 
 def write_samples(trained: Trained, num: int, *, seed: int, cond: dict[str, int | str] | None = None) -> None:

@@ -1,6 +1,6 @@
 """Finds the times at which a consistency model's sampler adds noise again.
 
-    python -m gen_jax.run.times --workdir=runs/consistency_digits --steps=3
+    python -m gen_jax.run.times --workdir=runs/consistency_digits_distillation --steps=3
 
 Each time in turn is where the Frechet distance to training images is least, found by golden-section search with
 parabolic steps (Brent) over the logarithm of the noise level: greedy, as in arXiv:2303.01469, section 3. The test split
@@ -21,7 +21,7 @@ from gen_jax.metrics import frechet
 from gen_jax.processes.consistency import ConsistencyModel, refine
 from gen_jax.run import compile as compiling
 from gen_jax.run import config as configs
-from gen_jax.run import sample
+from gen_jax.run import hint, sample
 from gen_jax.run.load import Trained, load
 from gen_jax.solvers.base import half_log_snr
 from gen_jax.solvers.grids import time_at
@@ -99,7 +99,7 @@ def main() -> int:
   times = (*(round(time, 5) for time, _ in found), trained.family.path.t_min)
   grid = str({"name": "grids.times", "ts": times}).replace(" ", "")
   options = f'--config.family.steps={flags.steps} --config.family.grid="{grid}"'
-  print(f"next: python launch.py --mode=eval --workdir={flags.workdir} {options}")
+  print(hint.launch(f"--mode=eval --workdir={flags.workdir} {options}"))
   return 0
 
 
