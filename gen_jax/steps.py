@@ -55,6 +55,8 @@ class Optimizer:
     for name in ("lr", "warmup", "weight_decay"):
       if not 0 <= getattr(self, name) < math.inf:
         raise InputError(f"optimizer.{name} = {getattr(self, name)} should not be negative")
+    if self.schedule != "constant" and self.decay_steps is not None and self.decay_steps <= self.warmup:
+      raise InputError(f"optimizer.decay_steps = {self.decay_steps} should be more than its warmup = {self.warmup}")
     for name in ("b1", "b2"):
       if not 0 <= getattr(self, name) < 1:
         raise InputError(f"optimizer.{name} = {getattr(self, name)} should be in [0, 1)")

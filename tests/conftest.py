@@ -1,4 +1,4 @@
-"""Tests run on the CPU, with the compilation cache that users have."""
+"""Tests run on the CPU, with the compilation cache that users have, and programs that are made quickly."""
 
 import os
 import pathlib
@@ -10,6 +10,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# most of a test is compiling: half the time in all
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=1"
 
 
 @pytest.fixture(scope="session")

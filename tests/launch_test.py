@@ -88,6 +88,7 @@ def test_a_sampler_that_does_not_fit_is_found_before_the_training(capsys, tmp_pa
   [
     ("net.channels=0", "(--traceback shows where)"),
     ("net.attention=(7,)", "net.attention = (7,) should name levels from 0 to 1"),
+    ("net.head_channels=5", "net.head_channels = 5 does not divide"),
     ("net.dropout=2.0", "net.dropout = 2.0 should be at least 0 and less than 1"),
     ("ema_decay=1.5", "ema_decay = 1.5 should be in [0, 1)"),
   ],
@@ -103,6 +104,8 @@ def test_a_config_without_a_step_is_in_nobodys_way(tmp_path):
   config = configs.load(RING.removeprefix("--config="))
   configs.save(config, tmp_path)
   other = configs.load(RING.removeprefix("--config="), [("seed", "1")])
+  train.refuse_other(other, tmp_path)
+  (tmp_path / "train.jsonl").write_text("")
   train.refuse_other(other, tmp_path)
   (tmp_path / "train.jsonl").write_text('{"step": 1}')
   with pytest.raises(InputError, match="seed: 0 -> 1"):

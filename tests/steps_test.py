@@ -91,6 +91,11 @@ def test_unit_turns_directions_and_leaves_the_rest():
     Optimizer(unit=("directions",)).tx.init(params)
 
 
+def test_a_schedule_is_longer_than_its_warmup():
+  with pytest.raises(InputError, match="decay_steps = 10 should be more than its warmup = 10"):
+    Optimizer(schedule="linear", warmup=10, decay_steps=10)
+
+
 @pytest.mark.parametrize(
   "field, value", [("lr", -1.0), ("lr", float("inf")), ("clip", 0.0), ("decay_steps", 0), ("warmup", -5), ("b1", 1.0)]
 )

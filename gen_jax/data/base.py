@@ -5,7 +5,9 @@ A source knows what its examples look like (`spec`) before any of them is read, 
 data allow, uint8 for images, so that they are cheap to keep on a device and to move to one.
 """
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -15,6 +17,7 @@ from gen_jax.types import Batch, Key, Spec
 
 SplitName = Literal["train", "test"]
 T = TypeVar("T")
+_ELSEWHERE = ("manual_dir", "data_dir", "flip", "num_train", "num_test")  # fields that change no test example
 
 
 class Split(Protocol):
@@ -39,6 +42,24 @@ class Source(Protocol):
 
   def prepare(self, key: Key, raw: Batch, training: bool) -> Batch:
     """What a model sees of raw rows; traceable. Augmentations happen only where `training`."""
+
+
+def label(source: Source) -> str:
+  """The name of a data set, with what makes its test examples others than by default: "Ring(modes=6)".
+
+  Where its files lie does not count, nor what happens to training examples alone.
+  """
+  if not dataclasses.is_dataclass(source):
+    return type(source).__name__
+  changed = []
+  for field in dataclasses.fields(source):
+    value, default = getattr(source, field.name), field.default
+    if field.default_factory is not dataclasses.MISSING:
+      default = field.default_factory()
+    show = label if dataclasses.is_dataclass(value) else repr
+    if field.name not in _ELSEWHERE and (default is dataclasses.MISSING or show(value) != show(default)):
+      changed.append(f"{field.name}={show(Path(value).name if field.name == 'path' else value)}")
+  return type(source).__name__ + (f"({', '.join(changed)})" if changed else "")
 
 
 class Arrays:

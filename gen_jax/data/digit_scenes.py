@@ -71,7 +71,7 @@ class DigitScenes:
     colour: whether each digit is painted in a pure hue of its own; of three channels, the brightest is the grey scene.
 
   Raises:
-    InputError: two digits do not fit on the canvas; no file of embeddings.
+    InputError: no digits; two of them do not fit on the canvas; no share; no file of embeddings.
   """
 
   digits: Source = part("data", "tfds.MNIST")
@@ -85,6 +85,13 @@ class DigitScenes:
   colour: bool = False
 
   def __post_init__(self):
+    of = self.digits.spec
+    if of.classes != len(WORDS) or of.shape[2:] != (1,):
+      raise InputError(f"digits: {type(self.digits).__name__} has no grey images of ten digits: choose tfds.MNIST")
+    if self.shrink < 1:
+      raise InputError(f"shrink = {self.shrink} should be at least 1")
+    if not 0 <= self.single <= 1:
+      raise InputError(f"single = {self.single} should be in [0, 1]")
     if not self._axes or min(self.height, self.width) < self.side or self.height % 4 or self.width % 4:
       raise InputError(
         f"two digits of {self.side} pixels do not fit on {self.height}x{self.width}: choose a canvas, in multiples of "

@@ -43,6 +43,10 @@ class Diffusion(Denoising):
       raise InputError(f"chain = {self.chain} should be at least 1")
     if self.variance == "learned" and self.spec.kind != "image":
       raise InputError('variance="learned" needs a network with channels: set variance="fixed" for vectors')
+    if self.variance == "learned" and self.solver.stochastic and not self.solver.posterior:
+      raise InputError(
+        'variance="learned" is that of the reverse chain: choose semilinear.ancestral, or variance="fixed"'
+      )
     if self.variance == "learned" and self.guidance.weight != 1.0:
       raise InputError('variance="learned" is of the model without guidance: set guidance.weight=1 or variance="fixed"')
 

@@ -121,8 +121,7 @@ class DiscreteDiffusion(Conditional):
   def _predict(self, params: PyTree, cond: Batch | None, **kwargs: Any) -> Callable[[Array, Array], Array]:
     """(z int32 [B, *shape], t [B]) -> log-probabilities of the values, [B, *shape, levels]."""
     levels = self.spec.levels
-    if self.conditions and cond is None:
-      raise InputError(f"this model was trained on {self.conditions[0]}s alone: give cond with one for each sample")
+    cond = self._needed(cond)
 
     def predict(z, t):
       mask = z == levels
@@ -130,7 +129,7 @@ class DiscreteDiffusion(Conditional):
       alpha = jnp.clip(self.process.alpha(t), 1e-4, 1 - 1e-4)
       time = jnp.log((1 - alpha) / alpha) / 4
       planes = jnp.concatenate([x, mask.astype(x.dtype)], axis=-1)
-      out = self._net.apply(params, planes, time, self._cond(cond), **kwargs)
+      out = self._net.apply(params, planes, time, cond, **kwargs)
       return jax.nn.log_softmax(out.reshape(*z.shape, levels), axis=-1)
 
     return predict

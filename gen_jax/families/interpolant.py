@@ -77,9 +77,10 @@ class Interpolant:
     return (self.start,)
 
   @property
-  def evaluations(self) -> int:
+  def evaluations(self) -> int | None:
     """Network evaluations per image: two for each drift, and two for the last denoising."""
-    return 2 * (self.steps * self.solver.evaluations + self.solver.startup + 1)
+    calls = self.solver.calls(self.steps)
+    return None if calls is None else 2 * (calls + 1)
 
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step."""

@@ -53,6 +53,12 @@ class Progressive(Student):
       if getattr(self, name) < 1:
         raise InputError(f"{name} = {getattr(self, name)} should be at least 1")
 
+  def init(self, key: Key, batch: Batch) -> State:
+    """The state before the first step, with the network of the teacher."""
+    state = super().init(key, batch)
+    network = {"params": state.extra["teacher"]["params"]}  # and not the uncertainty that a teacher may have learned
+    return state.replace(extra={**state.extra, "teacher": network})
+
   def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     """One step of gradient descent on `loss`; at the end of a round, the student becomes the teacher."""
     state, metrics = descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
@@ -71,7 +77,8 @@ class Progressive(Student):
     n = 2 * stride * jax.random.randint(key_t, (len(x),), 0, self.steps * 2 ** (self.rounds - 1) // stride)
     t, s = ts[n], ts[n + 2 * stride]
     xt, _ = path.perturb(key_eps, x, t)
-    taught, own = self.teach(state.extra["teacher"], batch), self._denoise(state.extra["teacher"], batch)
+    before = state.extra["teacher"]
+    taught, own = self.teach({**self.teacher.params, **before}, batch), self._denoise(before, batch)
     teach = lambda t, xt: jax.lax.cond(done == 0, taught, own, t, xt)  # a student has its teacher's guidance in it
     half = lambda i, x: jump(path, teach(ts[n + i * stride], x), x, ts[n + i * stride], ts[n + (i + 1) * stride])
     xs = jax.lax.fori_loop(0, 2, half, xt)

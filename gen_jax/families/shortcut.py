@@ -9,7 +9,7 @@ from gen_jax.errors import InputError
 from gen_jax.family import State
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.average_velocity import AverageVelocity
-from gen_jax.types import Array, Batch, Key, Metrics, PyTree
+from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,8 @@ class Shortcut(AverageVelocity):
   """Shortcut models: arXiv:2410.12557, algorithm 1.
 
   Most of a batch learns the velocity, h = 0. The rest learns that a jump of 2 h ends where two jumps of h do, as the
-  moving average of the model takes them; h = 1/2, 1/4, ... 1 / `finest`, and jumps start at multiples of 2 h.
+  moving average of the model takes them; h = 1/2, 1/4, ... 1 / `finest`, and jumps start at multiples of 2 h. A jump of
+  1 / `finest` is that of the velocity, which is learned from data: the network is told h = 0.
 
   Attributes:
     share: of the batch that learns jumps.
@@ -41,7 +42,7 @@ class Shortcut(AverageVelocity):
     """The mean squared error of both kinds of targets: arXiv:2410.12557, eq. 5."""
     key_eps, key_t, key_h, key_place, key_net = jax.random.split(key, 5)
     x = batch["x"]
-    jumps = max(1, round(self.share * len(x)))
+    jumps = min(max(1, round(self.share * len(x))), len(x) - 1)
     few = {name: value[:jumps] for name, value in batch.items()}
     eps = jax.random.normal(key_eps, x.shape)
     level = jax.random.randint(key_h, (jumps,), 0, self.finest.bit_length() - 1)
@@ -59,3 +60,7 @@ class Shortcut(AverageVelocity):
     error = jnp.square(self._velocity(params, xt, t, told, batch, key_net) - target).reshape(len(x), -1).mean(-1)
     parts = {"flow": error[jumps:].mean(), "jumps": error[:jumps].mean()}
     return error.mean(), (parts, state.extra)
+
+  def _velocity(self, params: PyTree, x: Array, t: Array, h: Array, cond: Cond, key: Key | None = None) -> Array:
+    finer = h * self.finest < 1.5  # no network was told so little, other than nothing
+    return super()._velocity(params, x, t, jnp.where(finer, 0.0, h), cond, key)

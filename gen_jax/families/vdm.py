@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.family import State
-from gen_jax.ops.dequantization import nearest
+from gen_jax.ops.discretized import nearest
 from gen_jax.processes.bounds import ends
 from gen_jax.processes.denoising import Denoising
 from gen_jax.processes.dequantizer import Dequantizer

@@ -104,7 +104,7 @@ class UNet(nn.Module):
 
     def block(h, features, *, attention=False, **fields):
       if attention and features % self.head_channels:
-        raise InputError(f"head_channels = {self.head_channels} does not divide the {features} channels of a level")
+        raise InputError(f"net.head_channels = {self.head_channels} does not divide the {features} channels of a level")
       heads = features // self.head_channels if attention else 0
       return kind(features, heads, dropout=self.dropout, dtype=self.dtype, **fields)(h, vector, tokens, train)
 

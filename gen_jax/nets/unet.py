@@ -6,6 +6,7 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
+from gen_jax.errors import InputError
 from gen_jax.nets.attention import MultiHead, Tokens, check_levels
 from gen_jax.nets.condition import Condition
 from gen_jax.nets.layers import Conv, GroupNorm, downsample, dropout, fold, unfold, upsample
@@ -63,7 +64,8 @@ class UNet(nn.Module):
     """x [B, H, W, C], time [B] any reals of order one, cond and hidden as in `Condition` -> [B, H, W, out].
 
     Raises:
-      InputError: attention at a level that there is not; a patch that does not divide the image.
+      InputError: attention at a level that there is not, or in heads that do not divide it; a patch that does not
+        divide the image.
     """
     check_levels(self.attention, len(self.multipliers))
     out = (self.out or x.shape[-1]) * self.patch**2
@@ -113,6 +115,10 @@ class UNet(nn.Module):
       return lambda h: block(h, vector, train)
 
     def attention(h):
+      if self.head_channels and h.shape[-1] % self.head_channels:
+        raise InputError(
+          f"net.head_channels = {self.head_channels} does not divide the {h.shape[-1]} channels of a level"
+        )
       heads = h.shape[-1] // self.head_channels if self.head_channels else self.heads
       return wrap(Attention, ())(heads, self.rescale, self.dtype)(h, tokens)
 

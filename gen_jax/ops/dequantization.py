@@ -41,9 +41,3 @@ def logistic(key: Key, x: Array, mean: Array, log_scale: Array, levels: int) -> 
   slope = lambda a: jax.nn.log_sigmoid(a) + jax.nn.log_sigmoid(-a)  # log of the density, and of the sigmoid's slope
   terms = slope(noise) - log_scale - slope(logit) - math.log(step)
   return y, terms.reshape(len(x), -1).sum(-1)
-
-
-def nearest(y: Array, levels: int) -> Array:
-  """The level in whose interval y lies, or the first or last, as a float in [-1, 1]."""
-  top = levels - 1
-  return 2.0 * jnp.clip(jnp.round((y + 1.0) * top / 2), 0, top) / top - 1.0

@@ -81,10 +81,14 @@ class AverageVelocity(Conditional, abc.ABC):
     return jax.lax.scan(one, noise, (ts[:-1], ts[1:]))[0]
 
   def _velocity(self, params: PyTree, x: Array, t: Array, h: Array, cond: Cond, key: Key | None = None) -> Array:
-    """u of x [B, ...]; t and h are scalars or [B]; with `key`, as in training."""
+    """u of x [B, ...]; t and h are scalars or [B]; with `key`, as in training.
+
+    Raises:
+      InputError: no `cond` for a model that is conditional.
+    """
     training = {} if key is None else dict(train=True, rngs={"dropout": key})
     time = jnp.stack([jnp.broadcast_to(t, len(x)), jnp.broadcast_to(h, len(x))], axis=-1)
-    return self._net.apply(params, x, time, self._cond(cond), None, **training)
+    return self._net.apply(params, x, time, self._needed(cond), None, **training)
 
   def _no_time(self, num: int) -> Array:
     return jnp.zeros((num, 2))

@@ -6,6 +6,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
+from gen_jax.errors import InputError
 from gen_jax.family import told
 from gen_jax.resolve import part
 from gen_jax.steps import Optimizer
@@ -47,6 +48,12 @@ class Conditional:
   @functools.cached_property
   def _net(self) -> nn.Module:
     return self.net.clone(conditions=told(self.spec, self.conditions))
+
+  def _needed(self, cond: Batch | Cond) -> Cond:
+    """`_cond`, of a model that was never trained without it: raises InputError where there is none."""
+    if self.conditions and cond is None:
+      raise InputError(f"this model was trained on {self.conditions[0]}s alone: give cond with one for each sample")
+    return self._cond(cond)
 
   def _cond(self, batch: Batch | Cond) -> Cond:
     """The entries of `batch` that the network is told; None where there is nothing to tell."""

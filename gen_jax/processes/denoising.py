@@ -74,9 +74,10 @@ class Denoising(Conditional):
       raise InputError(f"steps = {self.steps} should be at least 1")
 
   @property
-  def evaluations(self) -> int:
+  def evaluations(self) -> int | None:
     """Network evaluations per image: those of each step and the last denoising, twice where both halves are needed."""
-    return (self.steps * self.solver.evaluations + self.solver.startup + 1) * self.guidance.evaluations
+    calls = self.solver.calls(self.steps)
+    return None if calls is None else (calls + 1) * self.guidance.evaluations
 
   def bound(self, num: int = 1) -> str:
     """Which bound `log_prob_bound` is, whatever the number of draws."""
@@ -189,16 +190,14 @@ class Denoising(Conditional):
     return lambda xt: apply(expand(around.scale, xt) * xt, around.time, self._cond(batch), hidden)
 
   def _denoiser(self, params: PyTree, cond: Cond, guidance: Guidance) -> Callable[[Array, Array], Array]:
-    if self.conditions and cond is None and not self.cond_dropout:
-      raise InputError(f"this model was trained on {self.conditions[0]}s alone: give cond with one for each sample")
-    path = self.path_of(params)
+    path, cond = self.path_of(params), self._cond(cond) if self.cond_dropout else self._needed(cond)
 
     def denoise(t, xt, cond, hidden):
       around = self.prediction(path, jnp.broadcast_to(t, xt.shape[:1]))
       inputs = (expand(around.scale, xt) * xt, around.time, cond, hidden)
       return around.to_x0(self._estimate(self._net.apply(params, *inputs)), xt)
 
-    return guidance(path, denoise, self._cond(cond))
+    return guidance(path, denoise, cond)
 
   def _plain(self, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
     """The denoiser without guidance, under which there is a likelihood; clipped if samples are."""

@@ -51,7 +51,7 @@ class Free(NamedTuple):
 
   Attributes:
     weight: 1 is conditional, 0 unconditional, more exaggerates the condition.
-    steer: (path, denoise, cond) -> the guided denoiser; only called for other weights than 0 and 1.
+    steer: (path, denoise, cond) -> the guided denoiser; not called where the weight is 1.
   """
 
   weight: float
@@ -72,9 +72,9 @@ class Free(NamedTuple):
       )
 
   def __call__(self, path: Gaussian, denoise: Conditional, cond: Cond) -> Denoise:
-    """The guided denoiser; where `cond` is None, or the weight is 0, it is told nothing."""
-    if cond is None or self.weight == 0.0:
-      return lambda t, xt: denoise(t, xt, None, None)
+    """The guided denoiser; where `cond` is None, it is told nothing."""
+    if cond is None:
+      return _untold(denoise)
     if self.weight == 1.0:
       return lambda t, xt: denoise(t, xt, cond, None)
     return self.steer(path, denoise, cond)
@@ -92,7 +92,7 @@ def classifier_free(weight: float = 1.0) -> Free:
       given, free = both(denoise, cond, t, xt)
       return free + weight * (given - free)
 
-    return guided
+    return guided if weight else _untold(denoise)
 
   return Free(weight, steer)
 
@@ -139,7 +139,7 @@ def rescaled(weight: float = 1.0, share: float = 0.7) -> Free:
       factor = given.std(axes, keepdims=True) / x0.std(axes, keepdims=True)
       return x0 * (share * factor + 1 - share)
 
-    return guided
+    return guided if weight else _untold(denoise)
 
   return Free(weight, steer)
 
@@ -266,6 +266,10 @@ def moved(denoise: Denoise, source: Gaussian, target: Gaussian) -> Denoise:
     return denoise(time, expand(size, xt) * xt)
 
   return denoise_target
+
+
+def _untold(denoise: Conditional) -> Denoise:
+  return lambda t, xt: denoise(t, xt, None, None)
 
 
 def _where(path: Gaussian, low: Array | float, high: Array | float, inside: Denoise, outside: Denoise) -> Denoise:

@@ -7,6 +7,7 @@ Levels of noise are those of EDM, sigma / alpha, whatever the path; level i of N
 The number of levels is a traced number: one program serves all of a curriculum.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -118,11 +119,11 @@ def doubling(total: int, first: int = 10, last: int = 1280, mean: float = -1.1, 
   _at_least("total", total, 1)
   _at_least("first", first, 1)
   _at_least("last", last, first)
-  stages = (last // first).bit_length()  # floor(log2(last // first)) + 1
-  each = max(total // stages, 1)
+  doublings = math.log2(last // first)
+  each = max(int(total / (doublings + 1)), 1)
 
   def number(step):
-    return jnp.minimum(first * 2 ** jnp.minimum(step // each, stages), last) + 1
+    return jnp.minimum(first * 2 ** jnp.minimum(step // each, math.ceil(doublings)), last) + 1
 
   def draw(key, path, size, step):
     num = number(step)

@@ -61,9 +61,9 @@ class Student(Conditional, abc.ABC):
       if getattr(self, name) < least:
         raise InputError(f"{name} = {getattr(self, name)} should be at least {least}")
     if self.teacher is not None:
-      self._check("teacher", self.teacher.family)
+      self._check("teacher", self.teacher)
     if self.start is not None:
-      self._check("start", self.start.family)
+      self._check("start", self.start)
       self._check_network("start", self.start)
 
   @property
@@ -104,6 +104,11 @@ class Student(Conditional, abc.ABC):
   def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:
     """What the jumps make of `noise` [B, *shape], which has the scale sigma(t_max)."""
 
+  def path_of(self, params: PyTree) -> Gaussian:
+    """The path of a model with these parameters: `path`."""
+    del params
+    return self.path
+
   def teach(self, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
     """The teacher's denoiser with these parameters, guided as its run says."""
     told = {name: cond[name] for name in self.teacher.family.conditions} if cond else None
@@ -111,11 +116,11 @@ class Student(Conditional, abc.ABC):
 
   def _denoise(self, params: PyTree, cond: Cond, key: Key | None = None) -> Callable[[Array, Array], Array]:
     """(t, xt) -> the estimate of the data that the network's output stands for; with `key`, as in training."""
-    training = {} if key is None else dict(train=True, rngs={"dropout": key})
+    training, cond = {} if key is None else dict(train=True, rngs={"dropout": key}), self._needed(cond)
 
     def denoise(t, xt):
       around = self.prediction(self.path, jnp.broadcast_to(t, xt.shape[:1]))
-      out = self._net.apply(params, expand(around.scale, xt) * xt, around.time, self._cond(cond), None, **training)
+      out = self._net.apply(params, expand(around.scale, xt) * xt, around.time, cond, None, **training)
       return around.to_x0(out, xt)
 
     return denoise
@@ -141,14 +146,15 @@ class Student(Conditional, abc.ABC):
     """`params` with the network of the run to start from."""
     return {**params, "params": jax.tree.map(jnp.copy, self._first.params["params"])}
 
-  def _check(self, name: str, family: Any) -> None:
+  def _check(self, name: str, run: Any) -> None:
+    family = run.family
     if not isinstance(family, HasDenoiser):
       raise InputError(f"{name}: {type(family).__name__} has no denoiser: choose a run of a diffusion model")
     if family.spec.shape != self.spec.shape:
       raise InputError(f"{name}: its data have the shape {family.spec.shape}, these {self.spec.shape}")
     if set(family.conditions) != set(self.conditions):
       raise InputError(f"{name}: it is conditioned on {family.conditions}, this on {self.conditions}: set conditions")
-    ends = [(path.alpha(self._places), path.sigma(self._places)) for path in (self.path, family.path)]
+    ends = [(path.alpha(self._places), path.sigma(self._places)) for path in (self.path, family.path_of(run.params))]
     if not jnp.allclose(*jnp.asarray(ends), rtol=1e-4, atol=1e-6):
       raise InputError(f"{name}: its path is another: set path to that of the run")
 

@@ -131,7 +131,8 @@ class Checkpoints:
     for old in self.steps()[: -self.keep]:
       os.rename(self.folder / str(old), self.folder / f".{old}")
     for draft in self.folder.glob(".*"):
-      shutil.rmtree(draft)
+      if draft.is_dir():  # and no file that an operating system left
+        shutil.rmtree(draft)
 
   def _read(self, step: int, like: PyTree) -> State:
     import orbax.checkpoint as ocp

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from gen_jax.data.base import Source
+from gen_jax.data.base import Source, label
 from gen_jax.errors import InputError
 from gen_jax.family import Family, HasBound, HasLatents, HasLogProb, HasReport
 from gen_jax.metrics import frechet
@@ -75,7 +75,7 @@ class HasDensity(Protocol):
     """-E log p(x), nats."""
 
 
-def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int, raw: bool = False) -> dict[str, Any]:
+def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int) -> dict[str, Any]:
   """Every score of a model and how it was made, ready for JSON.
 
   Distances and shares of samples have a twin `<name>_floor`, the same of training images; `*_error` is a standard
@@ -86,7 +86,6 @@ def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int, 
     source: the data that it was trained on.
     options: what is evaluated.
     seed: decides the samples, and which rows of the data are taken.
-    raw: whether `trained` has raw parameters rather than their moving average; for the record.
 
   Raises:
     InputError: the features do not fit the data, or samples are not finite.
@@ -107,14 +106,14 @@ def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int, 
   scores = _scores(options.features.embed(x), reference, options.neighbours)
   floor = _scores(options.features.embed(train["x"]), reference, options.neighbours)
   return {
-    "data": type(source).__name__ + (", binarized" if source.spec.levels == 2 else ""),
+    "data": label(source),
     "n": num,
     "split": "test",
     "n_reference": len(test["x"]),
     "features": options.features.name,
     "features_accuracy": options.features.about.get("test_accuracy"),
-    "neighbours": options.neighbours,
-    "parameters": "raw" if raw or not getattr(family, "ema_decay", None) else "EMA",
+    "neighbours": _neighbours(options.neighbours, num, len(reference[0])),
+    "parameters": "raw" if trained.raw or not getattr(family, "ema_decay", None) else "EMA",
     "seed": seed,
     **_interleave(scores, floor),
     **_reconstruction(family, trained.params, test, options, key_codes),
@@ -174,7 +173,7 @@ def _scores(embedded, reference, k: int) -> dict[str, Any]:
     "frechet": frechet.distance(features, of_reference),
     "kid": kernel.value,
     "kid_error": kernel.error,
-    **prdc(of_reference, features, min(k, len(of_reference) - 1, len(features) - 1))._asdict(),
+    **prdc(of_reference, features, _neighbours(k, len(features), len(of_reference)))._asdict(),
   }
   if probabilities is not None:
     of_classes = classes(probabilities, _SURE)
@@ -186,6 +185,11 @@ def _scores(embedded, reference, k: int) -> dict[str, Any]:
       "class_shares": shares,
     }
   return out
+
+
+def _neighbours(k: int, *sizes: int) -> int:
+  """k, or as many as there are in sets of these sizes."""
+  return min(k, *(size - 1 for size in sizes))
 
 
 def _interleave(scores: dict[str, Any], floor: dict[str, Any]) -> dict[str, Any]:
@@ -265,7 +269,7 @@ def _reported(
   """What the family says of itself, from one batch of draws."""
   if not isinstance(family, HasReport):
     return {}
-  num = min(options.batch_size, options.num)
+  num = min(options.batch_size, options.num, *map(len, cond.values()))
   rows = {name: value[:num] for name, value in cond.items()} or None
   report = compiling.jit(lambda key, params, rows: family.report(key, params, num, rows))(key, params, rows)
   return {name: np.asarray(value, np.float64).tolist() for name, value in report.items()}

@@ -105,7 +105,7 @@ def score(trained: Trained, source: Any, *, seed: int) -> dict[str, Any]:
 
   options = configs.section(trained.config, "evaluate")
   record = {"step": trained.step} | ({"overrides": list(trained.overrides)} if trained.overrides else {})
-  record |= evaluate(trained, source, options, seed=seed, raw=trained.raw)
+  record |= evaluate(trained, source, options, seed=seed)
   if meshes.is_main():
     writer.record(trained.workdir, record)
     if "noise_levels" in record:

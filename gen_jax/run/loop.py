@@ -186,8 +186,7 @@ class Loop:
     good = self.checkpoints.steps()
     kept = f"the last good checkpoint is step {good[-1]}" if good else "there was no checkpoint yet"
     raise InputError(
-      f"not finite at {where}: {terms}; {kept}. Lower family.optimizer.lr, or set family.optimizer.clip=1.0, "
-      "in a new --workdir"
+      f"not finite at {where}: {terms}; {kept}. Lower the lr of the optimizer, or set its clip=1.0, in a new --workdir"
     )
 
 

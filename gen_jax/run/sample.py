@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from gen_jax.data import entries
+from gen_jax.data.images import to_uint8
 from gen_jax.errors import InputError, near, one_line
 from gen_jax.family import Family, HasLatents
 from gen_jax.run import compile as compiling
@@ -145,23 +146,18 @@ def parse(text: str | None) -> dict[str, int | str] | None:
   return {name.strip(): int(value) if re.fullmatch(r"\s*-?[0-9]+\s*", value) else value for name, _, value in pairs}
 
 
-def pixels(x: np.ndarray) -> np.ndarray:
-  """[-1, 1] as uint8, 0 to 255."""
-  return np.round((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)
-
-
 def save(path: str | os.PathLike, spec: Spec, x: np.ndarray, cond: dict[str, np.ndarray] | None = None) -> None:
   """An npz with `x`, uint8 [N, H, W, C] for images and float32 [N, D] for vectors, and the rows of each condition."""
   draft = pathlib.Path(path).with_suffix(".tmp")
   with draft.open("wb") as f:
-    np.savez(f, x=pixels(x) if spec.kind == "image" else x.astype(np.float32), **(cond or {}))
+    np.savez(f, x=to_uint8(x) if spec.kind == "image" else x.astype(np.float32), **(cond or {}))
   os.replace(draft, path)
 
 
 def picture(path: str | os.PathLike, spec: Spec, x: np.ndarray, columns: int | None = None) -> None:
   """A PNG of samples: a grid of images, or a scatter plot of the first two coordinates of vectors."""
   if spec.kind == "image":
-    _grid(path, pixels(x), columns or math.ceil(math.sqrt(len(x))))
+    _grid(path, to_uint8(x), columns or math.ceil(math.sqrt(len(x))))
   else:
     _scatter(path, x)
 

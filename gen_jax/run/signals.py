@@ -43,6 +43,8 @@ class Signals:
       yield
     finally:
       self._deferred = False
+    if self.received:  # after the last look at it
+      raise Stopped(self.received, "the training is over; the same command goes on from there")
 
   def _handle(self, number: int, _: Any) -> None:
     self.received = number

@@ -77,7 +77,8 @@ def _distance(trained: Trained, num: int, seed: int) -> Any:
   rows = np.random.default_rng(seed).permutation(len(split))[:num]
   real = trained.source.prepare(jax.random.key(seed), split[rows], training=False)
   reference = features.embed(np.asarray(real["x"]))[0]
-  return lambda x: frechet.distance(features.embed(np.asarray(x).clip(-1, 1))[0], reference)
+  shown = (lambda x: x.clip(-1, 1)) if trained.family.spec.kind == "image" else lambda x: x
+  return lambda x: frechet.distance(features.embed(shown(np.asarray(x)))[0], reference)
 
 
 def main() -> int:

@@ -131,7 +131,8 @@ def refuse_other(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> No
 
   A config alone, of a run that made no step, is in nobody's way.
   """
-  if not configs.exists(workdir) or not (workdir / "train.jsonl").exists():
+  steps = writer.rows(workdir / "train.jsonl") or checkpoint.Checkpoints(workdir, config).steps()
+  if not configs.exists(workdir) or not steps:
     return
   saved = configs.saved(workdir)
   differing = configs.differences(saved.to_dict(), config.to_dict())

@@ -117,6 +117,8 @@ class Solver(NamedTuple):
     evaluations: how often one step calls the denoiser or drift; 0 for an adaptive method, which calls it as needed.
     stochastic: whether `step` reads its key.
     startup: how many calls the first steps take beyond `evaluations` each.
+    posterior: whether the noise of a step has the standard deviation of q(x_s | x_t, x0), which a learned variance
+      is relative to.
   """
 
   step: Callable[[Any, Key, Array, Array, Array, PyTree], tuple[Array, PyTree]]
@@ -126,6 +128,11 @@ class Solver(NamedTuple):
   evaluations: int = 1
   stochastic: bool = False
   startup: int = 0
+  posterior: bool = False
+
+  def calls(self, steps: int) -> int | None:
+    """How often `steps` steps call the denoiser or drift; None where that is up to the tolerance."""
+    return steps * self.evaluations + self.startup if self.evaluations else None
 
 
 def integrate(solver: Solver, problem: Problem, key: Key, x: Array, ts: Array) -> Array:

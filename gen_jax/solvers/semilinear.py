@@ -46,7 +46,7 @@ def _ancestral(p, key, x, t, s, carry):
   return expand(of_x0, x) * x0 + expand(of_xt, x) * x + expand(std, x) * noise, carry
 
 
-ancestral = Solver(_ancestral, of=as_semilinear, order=1, stochastic=True)
+ancestral = Solver(_ancestral, of=as_semilinear, order=1, stochastic=True, posterior=True)
 
 
 def _dpm_1(p, key, x, t, s, carry):

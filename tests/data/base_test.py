@@ -2,7 +2,12 @@ import jax
 import numpy as np
 import pytest
 
-from gen_jax.data.base import Arrays, pick
+from gen_jax.data.base import Arrays, label, pick
+from gen_jax.data.digit_scenes import DigitScenes
+from gen_jax.data.digits import Digits
+from gen_jax.data.image_folder import ImageFolder
+from gen_jax.data.synthetic import Ring
+from gen_jax.data.tfds import KMNIST, MNIST
 from gen_jax.errors import InputError
 
 
@@ -24,6 +29,16 @@ def test_big_endian_columns_go_to_a_device():
 def test_columns_of_different_lengths_are_refused():
   with pytest.raises(ValueError, match="different lengths"):
     Arrays(x=np.zeros(3), label=np.zeros(4))
+
+
+def test_a_label_has_what_changes_the_test_examples():
+  assert label(Ring()) == "Ring" == label(Ring(num_train=7, num_test=9))
+  assert label(Ring(modes=6, std=0.2)) == "Ring(std=0.2, modes=6)"
+  assert label(Digits(binarize="dynamic", flip=True)) == "Digits(binarize='dynamic')"
+  assert label(MNIST(manual_dir="/some/where")) == "MNIST"
+  assert label(ImageFolder(path="/some/where/cats")) == "ImageFolder(path='cats')"
+  assert label(DigitScenes(digits=MNIST(data_dir="/x"), colour=True)) == "DigitScenes(colour=True)"
+  assert label(DigitScenes(digits=KMNIST())) == "DigitScenes(digits=KMNIST)"
 
 
 def test_an_unknown_split_names_the_near_miss():

@@ -8,12 +8,13 @@ import pytest
 
 from gen_jax.data.digit_scenes import DigitScenes, caption
 from gen_jax.data.digits import Digits
+from gen_jax.data.tfds import CIFAR10, EMNISTLetters
 from gen_jax.errors import InputError
 
 
 def source(**fields):
-  sizes = dict(shrink=1, height=20, width=24, num_train=300, num_test=100)
-  return DigitScenes(digits=Digits(), **sizes | fields)
+  usual = dict(digits=Digits(), shrink=1, height=20, width=24, num_train=300, num_test=100)
+  return DigitScenes(**usual | fields)
 
 
 @pytest.fixture(scope="module")
@@ -169,4 +170,18 @@ def test_embeddings_from_a_file(tmp_path, scenes):
 @pytest.mark.parametrize("fields", (dict(height=12, width=12), dict(height=4), dict(width=30)))
 def test_bad_canvas(fields):
   with pytest.raises(InputError, match="two digits of 8 pixels do not fit"):
+    source(**fields)
+
+
+@pytest.mark.parametrize(
+  "fields, message",
+  (
+    (dict(shrink=0), "shrink = 0"),
+    (dict(single=2.0), "single = 2.0"),
+    (dict(digits=EMNISTLetters()), "EMNISTLetters has no grey images of ten digits"),
+    (dict(digits=CIFAR10()), "CIFAR10 has no grey"),
+  ),
+)
+def test_bad_input(fields, message):
+  with pytest.raises(InputError, match=message):
     source(**fields)

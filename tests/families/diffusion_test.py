@@ -16,7 +16,7 @@ from gen_jax.nets.mlp import MLP, TimeMLP
 from gen_jax.ops import gaussians
 from gen_jax.ops.shapes import expand
 from gen_jax.processes import bounds, gaussian, guidance, prediction, times, weighting
-from gen_jax.solvers import edm, grids, ode, sde, semilinear
+from gen_jax.solvers import adaptive, edm, grids, ode, sde, semilinear
 from gen_jax.solvers.base import half_log_snr
 from gen_jax.steps import Optimizer
 from gen_jax.types import Spec
@@ -347,12 +347,21 @@ def test_hybrid_loss_leaves_the_mean_alone():
     (dict(steps=0), "at least 1"),
     (dict(chain=0), "at least 1"),
     (dict(variance="learned"), "for vectors"),
+    (
+      dict(variance="learned", solver=sde.reverse_diffusion, spec=Spec(shape=(2, 2, 1), kind="image")),
+      "semilinear.ancestral",
+    ),
     (dict(spec=Spec(shape=(2,), kind="vector"), conditions=("label",)), "these data have no 'label'"),
   ),
 )
 def test_bad_input(fields, message):
   with pytest.raises(InputError, match=message):
     Diffusion(**{"spec": PLANE, **fields})
+
+
+def test_evaluations_of_an_adaptive_solver_are_not_known():
+  assert Diffusion(spec=PLANE, solver=adaptive.tsit5()).evaluations is None
+  assert Diffusion(spec=PLANE, steps=7).evaluations == 8
 
 
 def test_labels_are_needed_where_none_were_ever_hidden():

@@ -72,3 +72,8 @@ def test_nearest_turns_draws_into_levels_with_the_right_masses():
   assert counts.sum() == 1.0, "draws are exactly on the levels"
   masses = np.exp(discretized.logistic(grid(levels), mean, jnp.log(scale), levels))
   np.testing.assert_allclose(counts, masses, atol=4 * 0.5 / np.sqrt(100_000))
+
+
+def test_nearest_ends_with_the_levels():
+  far = jnp.array([-3.0, -1.2, 0.24, 0.26, 5.0])
+  np.testing.assert_allclose(discretized.nearest(far, 5), [-1.0, -1.0, 0.0, 0.5, 1.0], atol=1e-6)

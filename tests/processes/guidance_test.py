@@ -75,6 +75,11 @@ def test_interval():
   t = jnp.array([0.1, 0.3, 0.6])
   weight = np.array([1.0, 3.0, 1.0])[:, None]
   np.testing.assert_allclose(Painter().counted(guide, t, X)[0], expected(weight, t), rtol=1e-5, atol=1e-5)
+  none = guidance.interval(0.0, low=0.2, high=0.5)
+  for t, weight in ((0.3, 0.0), (0.6, 1.0)):
+    out, called = Painter().counted(none, jnp.float32(t), X)
+    np.testing.assert_allclose(out, expected(weight, t), rtol=1e-5, atol=1e-5)
+    assert called == [3] and none.evaluations == 1
   with pytest.raises(InputError, match="low = 2"):
     guidance.interval(3.0, low=2.0, high=1.0)
 

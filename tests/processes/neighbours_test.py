@@ -79,6 +79,12 @@ def test_doubling_numbers(step, num):
   assert float(KINDS["doubling"].coarse(jnp.int32(step))) == pytest.approx(11 / num)
 
 
+@pytest.mark.parametrize("step, num", [(0, 11), (385, 11), (386, 21), (771, 21), (772, 31), (5000, 31)])
+def test_doubling_reaches_a_last_that_is_no_power(step, num):
+  """K' = floor(1000 / (log2 3 + 1)) = 386 steps a stage: 10, 20 and 30 pairs."""
+  assert float(neighbours.doubling(total=1000, first=10, last=30).coarse(jnp.int32(step))) == pytest.approx(11 / num)
+
+
 def test_tuning_starts_as_diffusion_and_ends_close():
   """r = t (1 - n(t) / q^a), by the paper's formula; with a = 1 and k = 8, n > 2 wherever t < 1.9."""
   t, s = drawn(KINDS["tuning"], 0)

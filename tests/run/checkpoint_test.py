@@ -58,6 +58,12 @@ def test_round_trip(three):
   jax.tree.map(np.testing.assert_array_equal, state, _state(3))
 
 
+def test_files_of_others_are_left_alone(three):
+  (three.folder / ".DS_Store").write_text("")
+  three.save(4, _state(4))
+  assert three.steps() == [2, 3, 4] and (three.folder / ".DS_Store").exists()
+
+
 def test_keeps_the_newest(tmp_path, load):
   checkpoints = Checkpoints(tmp_path, load(), keep=2)
   for step in (5, 10, 15):

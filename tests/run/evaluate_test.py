@@ -62,8 +62,8 @@ class Copies:
     return x.reshape(len(x), -1).sum(1) + cond["label"] + num
 
 
-def trained(family, params=jnp.zeros(1)):
-  return SimpleNamespace(family=family, params=params)
+def trained(family, params=jnp.zeros(1), raw=False):
+  return SimpleNamespace(family=family, params=params, raw=raw)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_classes_conditions_and_bounds():
 
 def test_raw_parameters_are_recorded():
   options = Evaluate(num=50, features=features.identity(), likelihood_num=0)
-  assert evaluate(trained(Copies(), one_of_each()), Digits(), options, seed=1, raw=True)["parameters"] == "raw"
+  assert evaluate(trained(Copies(), one_of_each(), raw=True), Digits(), options, seed=1)["parameters"] == "raw"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gen_jax.data.images import to_uint8
 from gen_jax.errors import InputError
 from gen_jax.run import sample
 from gen_jax.types import Spec
@@ -75,7 +76,7 @@ def test_files(tmp_path):
   with np.load(tmp_path / "s.npz", allow_pickle=False) as file:
     assert file["x"].dtype == np.uint8 and file["x"].shape == x.shape
     np.testing.assert_array_equal(file["label"], np.arange(20) % 10)
-  np.testing.assert_array_equal(sample.pixels(np.array([-2.0, -1, 0, 1, 2])), [0, 0, 128, 255, 255])
+  np.testing.assert_array_equal(to_uint8(np.array([-2.0, -1, 0, 1, 2])), [0, 0, 128, 255, 255])
 
 
 def test_grid_keeps_every_image_in_its_place(tmp_path):
@@ -87,7 +88,7 @@ def test_grid_keeps_every_image_in_its_place(tmp_path):
   for i in range(12):
     row, column = divmod(i, 5)
     tile = grid[row * (h + 1) :, column * (w + 1) :][:h, :w]
-    assert (tile == sample.pixels(x[i, 0, 0])).all()
+    assert (tile == to_uint8(x[i, 0, 0])).all()
 
 
 def test_vectors(tmp_path):
