@@ -74,7 +74,8 @@ def test_any_number_of_exact_jumps_gives_the_data(kind, steps):
 
 
 def test_a_shortcut_agrees_with_two_of_half_its_length():
-  family = Shortcut(spec=PLANE, net=Linear(average_velocity), share=0.5, finest=1024)  # jumps so small that velocities are as good
+  """The smallest jumps are of the velocity, which is exact in the limit."""
+  family = Shortcut(spec=PLANE, net=Linear(average_velocity), share=0.5, finest=1024)
   state = start(family)
   loss = jax.jit(lambda params: family.loss(params, state, jax.random.key(2), data(20_000))[1][0]["jumps"])
   assert loss(state.params) < 1e-6
