@@ -43,14 +43,14 @@ class Family(Protocol):
   Attributes:
     spec: the data that it models.
     conditions: names of the batch entries that it is conditioned on, such as ("label",); () where unconditional.
-    evaluations: network evaluations that `sample` spends on one image.
+    evaluations: network evaluations that `sample` spends on one image; None where an adaptive solver decides.
   """
 
   spec: Spec
   conditions: tuple[str, ...]
 
   @property
-  def evaluations(self) -> int: ...
+  def evaluations(self) -> int | None: ...
 
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step; reads only the shapes of `batch`, unless the method says otherwise."""

@@ -27,9 +27,11 @@ class Feed(Protocol):
   """What the loop knows of its data.
 
   Attributes:
+    source: the data set.
     store: arrays on the device that every step reads.
   """
 
+  source: Source
   store: PyTree
 
   def chunk(self, step: int, num: int) -> PyTree:
@@ -74,7 +76,7 @@ class Resident:
   def __init__(
     self, source: Source, split: Split, *, seed: int, batch_size: int, sharding: NamedSharding | None = None
   ):
-    self._source, self._n, self._seed, self._batch_size, self._sharding = source, len(split), seed, batch_size, sharding
+    self.source, self._n, self._seed, self._batch_size, self._sharding = source, len(split), seed, batch_size, sharding
     everywhere = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
     rows = split[np.arange(len(split))]
     self.store = {k: _to_device(v, everywhere, v.shape) for k, v in rows.items()}
@@ -91,7 +93,7 @@ class Resident:
     raw = {k: v[index] for k, v in store.items()}
     if self._sharding is not None:
       raw = jax.lax.with_sharding_constraint(raw, self._sharding)
-    return self._source.prepare(_key(self._seed, item["step"]), raw, training=True)
+    return self.source.prepare(_key(self._seed, item["step"]), raw, training=True)
 
 
 class Stream:
@@ -113,13 +115,19 @@ class Stream:
     num_threads: int = 8,
     prefetch: int = 32,
   ):
-    self._source, self._split, self._seed, self._batch_size, self._sharding = source, split, seed, batch_size, sharding
+    self.source, self._split, self._seed, self._batch_size, self._sharding = source, split, seed, batch_size, sharding
     self._mine = _local_rows(sharding, batch_size)
     self._threads, self._prefetch = num_threads, prefetch
     self._next, self._batches = None, None
+    self._asked, self._chunk = None, None
 
   def chunk(self, step: int, num: int) -> PyTree:
-    """The raw rows of `num` batches, on the devices."""
+    """The raw rows of `num` batches, on the devices; asked for again, as the first ones are, they are still there."""
+    if (step, num) != self._asked:
+      self._asked, self._chunk = (step, num), self._read(step, num)
+    return self._chunk
+
+  def _read(self, step: int, num: int) -> PyTree:
     if step != self._next:
       self._batches = self._read_from(step)
     self._next = step + num
@@ -130,7 +138,7 @@ class Stream:
   def batch(self, store: PyTree, item: PyTree) -> Batch:
     """Prepares the rows of one step."""
     del store
-    return self._source.prepare(_key(self._seed, item["step"]), item["raw"], training=True)
+    return self.source.prepare(_key(self._seed, item["step"]), item["raw"], training=True)
 
   def _read_from(self, step: int) -> Iterator[dict[str, np.ndarray]]:
     import grain  # half a second, which runs on data in memory need not wait

@@ -12,7 +12,6 @@ from gen_jax.processes.consistency import ConsistencyModel
 from gen_jax.processes.neighbours import Neighbours, PairWeight
 from gen_jax.resolve import part
 from gen_jax.solvers.base import Solver
-from gen_jax.steps import descend
 from gen_jax.types import Array, Batch, Key, Metrics, PyTree
 
 
@@ -61,13 +60,12 @@ class Consistency(ConsistencyModel):
   def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     """One step of gradient descent on `loss`, and one of the target's average."""
     coarse = self.neighbours.coarse(state.step)
-    state, metrics = descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
+    state, metrics = super().step(key, state, batch)
     if self.target_decay:
       mix = 1 - self.target_decay**coarse
       target = jax.tree.map(lambda t, p: t + mix.astype(t.dtype) * (p - t), state.extra["target"], state.params)
       state = state.replace(extra={**state.extra, "target": target})
-    state, distance = self.probe(state)
-    return state, {**metrics, **distance}
+    return state, metrics
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """The weighted distance between both ends of a step, averaged over pairs of times."""

@@ -14,7 +14,6 @@ from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.prediction import Prediction
 from gen_jax.processes.times import Times
 from gen_jax.resolve import part
-from gen_jax.steps import descend
 from gen_jax.types import Array, Batch, Key, Metrics, PyTree
 
 _SOFTEN = 0.1  # c of the normalised tangent: arXiv:2410.11081, section 4.2
@@ -60,12 +59,6 @@ class ContinuousConsistency(ConsistencyModel):
       raise InputError("times.importance learns from losses, which say little here: choose times.lognormal")
     if self.warmup < 1:
       raise InputError(f"warmup = {self.warmup} should be at least 1")
-
-  def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
-    """One step of gradient descent on `loss`."""
-    state, metrics = descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
-    state, distance = self.probe(state)
-    return state, {**metrics, **distance}
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """The weighted error of F against F' moved along its tangent; "tangent" is the latter's root mean square."""

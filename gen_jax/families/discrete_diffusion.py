@@ -14,7 +14,7 @@ from gen_jax.family import State
 from gen_jax.processes.categorical import Categorical
 from gen_jax.processes.conditional import Conditional
 from gen_jax.resolve import part
-from gen_jax.steps import descend, start
+from gen_jax.steps import start
 from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
 
@@ -64,10 +64,6 @@ class DiscreteDiffusion(Conditional):
     x = batch["x"]
     params = self._init(key, {**batch, "x": jnp.concatenate([x, x], axis=-1)})
     return start(params, self.optimizer, ema=self.ema_decay is not None)
-
-  def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
-    """One step of gradient descent on `loss`."""
-    return descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """Minus the bound, nats per entry of x, from one step of the chain for each example, spread over the batch."""

@@ -66,7 +66,7 @@ class Latent:
     return self.inner.conditions
 
   @property
-  def evaluations(self) -> int:
+  def evaluations(self) -> int | None:
     """Network evaluations per image: the prior's; the decoder's only one is not counted."""
     return self.inner.evaluations
 

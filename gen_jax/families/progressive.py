@@ -15,7 +15,6 @@ from gen_jax.processes.student import Student, jump
 from gen_jax.processes.weighting import Weighting
 from gen_jax.resolve import part
 from gen_jax.solvers.grids import Grid
-from gen_jax.steps import descend
 from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
 
@@ -61,11 +60,10 @@ class Progressive(Student):
 
   def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     """One step of gradient descent on `loss`; at the end of a round, the student becomes the teacher."""
-    state, metrics = descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
+    state, metrics = super().step(key, state, batch)
     over = (state.step % self.round_steps == 0) & (state.step < self.rounds * self.round_steps)
     teacher = jax.tree.map(lambda old, new: jnp.where(over, new, old), state.extra["teacher"], state.eval_params)
-    state, distance = self.probe(state.replace(extra={**state.extra, "teacher": teacher}))
-    return state, {**metrics, **distance}
+    return state.replace(extra={**state.extra, "teacher": teacher}), metrics
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """The weighted error of the data that one step needs to end where two of the teacher's do: appendix G's target."""

@@ -1,6 +1,5 @@
 """What models of average velocities have in common: a network told how far to go, and samples in any jumps."""
 
-import abc
 import dataclasses
 from typing import ClassVar
 
@@ -14,12 +13,12 @@ from gen_jax.processes.gaussian import Gaussian, rectified
 from gen_jax.resolve import part
 from gen_jax.solvers.base import check_times
 from gen_jax.solvers.grids import Grid
-from gen_jax.steps import descend, start
-from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
+from gen_jax.steps import start
+from gen_jax.types import Array, Batch, Cond, Key, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AverageVelocity(Conditional, abc.ABC):
+class AverageVelocity(Conditional):
   """Base of families: u(xt, t, h), the mean of dx/dt over the last h of the way of a trajectory through xt at t.
 
   x(t - h) = xt - h u(xt, t, h); with h = 0, u is the velocity of flow matching, on straight lines
@@ -56,14 +55,6 @@ class AverageVelocity(Conditional, abc.ABC):
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step."""
     return start(self._init(key, batch), self.optimizer, ema=self.ema_decay is not None)
-
-  def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
-    """One step of gradient descent on `loss`."""
-    return descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
-
-  @abc.abstractmethod
-  def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
-    """What the method minimises."""
 
   def sample(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Array:
     """`num` samples, [num, *shape]."""

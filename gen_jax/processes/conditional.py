@@ -1,5 +1,6 @@
 """What all families with one network that is told a time and conditions have in common."""
 
+import abc
 import dataclasses
 import functools
 
@@ -7,14 +8,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
-from gen_jax.family import told
+from gen_jax.family import State, told
 from gen_jax.resolve import part
-from gen_jax.steps import Optimizer
-from gen_jax.types import Array, Batch, Cond, Key, PyTree, Spec
+from gen_jax.steps import Optimizer, descend
+from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree, Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Conditional:
+class Conditional(abc.ABC):
   """Base of families: a network that is told the time and what the model is conditioned on.
 
   Attributes:
@@ -36,6 +37,14 @@ class Conditional:
 
   def __post_init__(self):
     told(self.spec, self.conditions)
+
+  def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
+    """One step of gradient descent on `loss`."""
+    return descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
+
+  @abc.abstractmethod
+  def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
+    """What the method minimises."""
 
   def _init(self, key: Key, batch: Batch) -> PyTree:
     """The parameters before the first step."""

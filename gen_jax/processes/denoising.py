@@ -20,7 +20,7 @@ from gen_jax.processes.weighting import Weighting
 from gen_jax.resolve import part
 from gen_jax.solvers.base import Noise, Solver, independent, integrate
 from gen_jax.solvers.grids import Grid
-from gen_jax.steps import descend, start
+from gen_jax.steps import start
 from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
 
@@ -98,10 +98,6 @@ class Denoising(Conditional):
     errors = self._errors(params, key_net, batch, t, path.mix(batch["x"], eps, t))
     extra = {**state.extra, "times": self.times.learn(memory, path, t, errors)} if memory else state.extra
     return jnp.mean(correction * self._balance(params, t, errors)), ({}, extra)
-
-  def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
-    """One step of gradient descent on `loss`."""
-    return descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
 
   def path_of(self, params: PyTree) -> Gaussian:
     """The path of a model with these parameters: `path`, unless a family learns it."""

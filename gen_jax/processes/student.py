@@ -25,7 +25,7 @@ _WAY = 18  # steps of Heun's method to the end of a teacher's trajectory, as arX
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Student(Conditional, abc.ABC):
+class Student(Conditional):
   """Base of families: a network that jumps along the probability flow of a path, `steps` jumps to a sample.
 
   Attributes:
@@ -82,6 +82,12 @@ class Student(Conditional, abc.ABC):
       extra["probe"] = self._probe(key_probe, batch)
       extra["endpoint_distance"] = self._endpoint_distance(params, extra["probe"])
     return start(params, self.optimizer, ema=self.ema_decay is not None, **extra)
+
+  def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
+    """One step of gradient descent on `loss`, and every so often a look at where the samples are."""
+    state, metrics = super().step(key, state, batch)
+    state, distance = self.probe(state)
+    return state, {**metrics, **distance}
 
   def probe(self, state: State) -> tuple[State, Metrics]:
     """How far the samples are from the ends of the teacher's trajectories, taken anew every `probe_every` steps."""

@@ -95,7 +95,7 @@ def _run(flags: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
   compiling.use_cache()
   trained = load(flags.workdir, flags.raw, config=config)
   if flags.mode == "eval":
-    finish.score(trained, trained.source, seed=flags.seed)
+    finish.score(trained, seed=flags.seed)
   else:
     finish.write_samples(trained, flags.num, seed=flags.seed, cond=sample.parse(flags.cond))
 

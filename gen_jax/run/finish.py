@@ -1,11 +1,13 @@
 """What a run shows: grids of samples on the way; samples, a loss plot and an evaluation at the end."""
 
+import functools
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 
+from gen_jax.data.base import Source
 from gen_jax.family import Family, HasLatents
 from gen_jax.run import config as configs
 from gen_jax.run import hint, sample, writer
@@ -19,22 +21,26 @@ _RECONSTRUCTED = 10  # images in a row of reconstructions
 
 
 class Grids:
-  """Grids of samples at several steps of a run, from the same noise."""
+  """Grids of samples at several steps of a run, from the same noise and told the same."""
 
-  def __init__(self, family: Family, workdir: pathlib.Path, *, num: int, seed: int):
-    self._family, self._folder, self._num, self._seed = family, workdir / "samples", num, seed
+  def __init__(self, family: Family, source: Source, workdir: pathlib.Path, *, num: int, seed: int):
+    self._family, self._source, self._folder, self._num, self._seed = family, source, workdir / "samples", num, seed
     self._sampler: sample.Sampler | None = None
 
   def write(self, step: int, params: PyTree) -> pathlib.Path:
     """Draws the grid of `step`."""
     if self._sampler is None:
       self._sampler = sample.Sampler(self._family, params, self._num)
-    x = self._sampler(key(self._seed), params, self._num)
+    x = self._sampler(key(self._seed), params, self._num, self._rows)
     path = self._folder / f"{step:08d}.png"
     if meshes.is_main():
       path.parent.mkdir(exist_ok=True)
       sample.picture(path, self._family.spec, x, sample.columns(self._family))
     return path
+
+  @functools.cached_property
+  def _rows(self) -> dict[str, np.ndarray]:
+    return _rows(self._family, self._source, self._num, {})
 
 
 def key(seed: int) -> Key:
@@ -42,17 +48,17 @@ def key(seed: int) -> Key:
   return jax.random.fold_in(jax.random.key(seed), _SAMPLES)
 
 
-def finish(trained: Trained, source: Any) -> None:
+def finish(trained: Trained) -> None:
   """Samples, loss plot and evaluation of a run that reached its last step; then says what there is to look at."""
   workdir, config = trained.workdir, trained.config
   seed = config.seed
   write_samples(trained, config.train.num_samples, seed=seed)
   if isinstance(trained.family, HasLatents) and trained.family.spec.kind == "image":
-    write_reconstructions(trained, source, seed=seed)
+    write_reconstructions(trained, seed=seed)
   if meshes.is_main():
     writer.plot(workdir)
     print(f"loss plot: {workdir / 'loss.png'}")
-  score(trained, source, seed=seed)
+  score(trained, seed=seed)
   if meshes.is_main():
     print(hint.launch(f"--mode=sample --workdir={workdir} --num=256"))
 
@@ -60,7 +66,7 @@ def finish(trained: Trained, source: Any) -> None:
 def write_samples(trained: Trained, num: int, *, seed: int, cond: dict[str, int | str] | None = None) -> None:
   """Writes `samples.npz` and `samples.png` to the run's directory, and prints what they cost."""
   family, workdir = trained.family, trained.workdir
-  rows = _rows(trained, num, cond or {})
+  rows = _rows(family, trained.source, num, cond or {})
   x, cost = sample.draw(family, trained.params, num, key=key(seed), cond=rows, batch_size=min(num, 256))
   if not meshes.is_main():
     return
@@ -70,13 +76,13 @@ def write_samples(trained: Trained, num: int, *, seed: int, cond: dict[str, int 
   print(
     f"samples: {workdir / 'samples.png'}, {workdir / 'samples.npz'} ({num} of step {trained.step}, "
     f"{'raw' if trained.raw else 'EMA'}, seed {seed}; {cost.seconds / num:.3g} s/image, "
-    f"{cost.evaluations_per_image} network evaluations/image, compiled in {cost.compile_seconds:.1f} s)"
+    f"{cost.evaluations_per_image or 'adaptive'} network evaluations/image, compiled in {cost.compile_seconds:.1f} s)"
   )
 
 
-def write_reconstructions(trained: Trained, source: Any, *, seed: int) -> None:
+def write_reconstructions(trained: Trained, *, seed: int) -> None:
   """Writes `reconstructions.png`: test images, and below each what becomes of it through its code."""
-  split = source.split("test")
+  source, split = trained.source, trained.source.split("test")
   index = np.resize(np.random.default_rng(seed).permutation(len(split)), _RECONSTRUCTED**2 // 2)
   x = np.asarray(source.prepare(key(seed), split[index], training=False)["x"])
   back = sample.through_codes(trained.family, trained.params, x, key=key(seed))
@@ -88,24 +94,24 @@ def write_reconstructions(trained: Trained, source: Any, *, seed: int) -> None:
   print(f"reconstructions: {path} (test images, each above its own)")
 
 
-def _rows(trained: Trained, num: int, cond: dict[str, int | str]) -> dict[str, np.ndarray]:
+def _rows(family: Family, source: Source, num: int, cond: dict[str, int | str]) -> dict[str, np.ndarray]:
   """Rows of the conditions that are given; of all others but labels, those of the first examples of the test split."""
-  family, rows = trained.family, {name: np.full(num, value) for name, value in cond.items()}
+  rows = {name: np.full(num, value) for name, value in cond.items()}
   others = [n for n in family.conditions if n not in rows and family.spec.entries[n].kind != "label"]
   if not others:
     return rows
-  split = trained.source.split("test")
-  batch = trained.source.prepare(key(0), split[np.arange(num) % len(split)], training=False)
+  split = source.split("test")
+  batch = source.prepare(key(0), split[np.arange(num) % len(split)], training=False)
   return rows | {name: np.asarray(batch[name]) for name in others}
 
 
-def score(trained: Trained, source: Any, *, seed: int) -> dict[str, Any]:
+def score(trained: Trained, *, seed: int) -> dict[str, Any]:
   """Evaluates, writes `metrics.json`, adds to `metrics.jsonl`, prints the table."""
   from gen_jax.run.evaluate import evaluate, show
 
   options = configs.section(trained.config, "evaluate")
   record = {"step": trained.step} | ({"overrides": list(trained.overrides)} if trained.overrides else {})
-  record |= evaluate(trained, source, options, seed=seed)
+  record |= evaluate(trained, trained.source, options, seed=seed)
   if meshes.is_main():
     writer.record(trained.workdir, record)
     if "noise_levels" in record:

@@ -1,7 +1,6 @@
 """Opens a finished run, or one that is still going: its newest good checkpoint."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 from collections.abc import Iterable
@@ -24,6 +23,7 @@ class Trained:
 
   Attributes:
     family: the model.
+    source: the data that it was trained on.
     params: its parameters: the moving average where the run kept one, unless raw ones were asked for.
     config: the run's complete config.
     workdir: where it lives.
@@ -33,17 +33,13 @@ class Trained:
   """
 
   family: Family
+  source: Any
   params: PyTree
   config: ml_collections.ConfigDict
   workdir: pathlib.Path
   step: int
   raw: bool = False
   overrides: tuple[str, ...] = ()
-
-  @functools.cached_property
-  def source(self) -> Any:
-    """The data that it was trained on."""
-    return configs.build(self.config)[0]
 
 
 def load(
@@ -88,9 +84,8 @@ def load(
   step, state = found
   raw = raw or state.ema is None
   params = state.params if raw else state.ema
-  return Trained(
-    family=family, params=params, config=config, workdir=workdir, step=step, raw=raw, overrides=tuple(differing)
-  )
+  made = dict(config=config, workdir=workdir, step=step, raw=raw, overrides=tuple(differing))
+  return Trained(family=family, source=source, params=params, **made)
 
 
 def untrained(config: str) -> Trained:
@@ -106,7 +101,7 @@ def untrained(config: str) -> Trained:
   source, family = configs.build(complete)
   batch = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), _example(source.spec, complete.train.batch_size))
   params = jax.jit(family.init)(jax.random.key(complete.seed), batch).eval_params
-  return Trained(family=family, params=params, config=complete, workdir=pathlib.Path(), step=0)
+  return Trained(family=family, source=source, params=params, config=complete, workdir=pathlib.Path(), step=0)
 
 
 def _example(spec: Spec, batch_size: int) -> PyTree:

@@ -86,7 +86,7 @@ class Loop:
       Stopped: a signal came; the state is saved.
     """
     options = self.options
-    grids = Grids(self.family, self.checkpoints.workdir, num=self.options.num_samples, seed=self.seed)
+    grids = Grids(self.family, self.feed.source, self.checkpoints.workdir, num=options.num_samples, seed=self.seed)
     names, most = program.names, program.most
     pace = 1 if options.steps_per_dispatch == "auto" else most
     num, chunk = self._next(step, pace, most)

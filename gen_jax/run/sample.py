@@ -30,12 +30,12 @@ class Timing:
   Attributes:
     compile_seconds: tracing and compiling, once.
     seconds: everything else, for all of them.
-    evaluations_per_image: network evaluations.
+    evaluations_per_image: network evaluations; None where an adaptive solver decides.
   """
 
   compile_seconds: float
   seconds: float
-  evaluations_per_image: int
+  evaluations_per_image: int | None
 
 
 class Sampler:

@@ -114,8 +114,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
         state = loop.run(step, state, program, log, signals)
     params = meshes.fetch(mesh, state.eval_params)
     raw = state.ema is None
-    trained = Trained(family=family, params=params, config=config, workdir=workdir, step=options.steps, raw=raw)
-    finish(trained, source)
+    made = dict(config=config, workdir=workdir, step=options.steps, raw=raw)
+    trained = Trained(family=family, source=source, params=params, **made)
+    finish(trained)
   return trained
 
 

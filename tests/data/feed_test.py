@@ -155,6 +155,21 @@ def worker(process, address, out):
   np.savez(out, **parts)
 
 
+def test_a_stream_is_not_read_again_for_what_was_asked_last():
+  data = make("stream", SOURCE)
+  data._read_from = functools.partial(_count, data._read_from, starts := [])
+  assert data.chunk(3, 1) is data.chunk(3, 1)
+  data.chunk(4, 2)
+  assert starts == [3]
+  data.chunk(3, 1)
+  assert starts == [3, 3]
+
+
+def _count(fn, calls, step):
+  calls.append(step)
+  return fn(step)
+
+
 def test_two_processes_with_two_devices_each_agree_with_one(tmp_path):
   with socket.socket() as s:
     s.bind(("localhost", 0))

@@ -109,7 +109,7 @@ def test_not_finite(tmp_path, load, bad, named):
 
 
 def test_diverging_run_names_its_terms(tmp_path, load):
-  with pytest.raises(InputError, match=r"not finite at step \d+ .*loss = nan.*grad_norm = nan.*optimizer.lr"):
+  with pytest.raises(InputError, match=r"not finite at step \d+ .*loss = nan.*grad_norm = nan.*lr of the optimizer"):
     train(load({"family.optimizer.lr": "1e30"}), tmp_path / "run")
 
 
