@@ -23,8 +23,8 @@ ENTRIES = (
   Entry(name="map", kind="map", shape=(4, 6), size=3),
 )
 NETS = {
-  "unet": UNet(channels=8, multipliers=(1,), blocks=1, attention=(), heads=2, conditions=ENTRIES),
-  "dit": DiT(width=8, depth=1, heads=2, conditions=ENTRIES),
+  "unet": UNet(channels=8, multipliers=(1,), blocks=1, attention=(), heads=2, text_depth=1, conditions=ENTRIES),
+  "dit": DiT(width=8, depth=1, heads=2, text_depth=1, conditions=ENTRIES),
 }
 X, TIME = jax.random.normal(jax.random.key(0), (2, 4, 6, 1)), jnp.array([0.3, -1.2])
 
