@@ -75,7 +75,7 @@ def _adams(predictor, corrector, tau, size=None):
     return _Carry(empty(x, max(predictor, corrector)), zeros, jnp.zeros((), x.dtype), zeros, jnp.array(True))
 
   order = 1 if tau else max(predictor, corrector + 1 if corrector else 0)
-  return Solver(step, of=as_semilinear, init=init, order=order, stochastic=tau > 0)
+  return Solver(step, of=as_semilinear, init=init, order=order, stochastic=tau > 0, posterior=tau == 1.0)
 
 
 def _move(p, x, t, s, values, tau, size):

@@ -33,7 +33,7 @@ def ddim(eta: float = 0.0) -> Solver:
       eps = jnp.sqrt(1.0 - eta**2 * fresh) * eps + eta * jnp.sqrt(fresh) * noise
     return expand(p.alpha(s), x) * x0 + expand(p.sigma(s), x) * eps, carry
 
-  return Solver(step, of=as_semilinear, order=1, stochastic=eta > 0)
+  return Solver(step, of=as_semilinear, order=1, stochastic=eta > 0, posterior=eta == 1.0)
 
 
 def _ancestral(p, key, x, t, s, carry):
@@ -133,7 +133,9 @@ def _dpmpp_2m_sde(p, key, x, t, s, carry):
   return kept + expand(p.alpha(s) * fresh, x) * ahead + noise, carry.push(x0, now)
 
 
-dpmpp_2m_sde = Solver(_dpmpp_2m_sde, of=as_semilinear, init=lambda p, x: empty(x, 1), order=1, stochastic=True)
+dpmpp_2m_sde = Solver(
+  _dpmpp_2m_sde, of=as_semilinear, init=lambda p, x: empty(x, 1), order=1, stochastic=True, posterior=True
+)
 
 
 def _dpmpp_3m(factor):

@@ -27,6 +27,31 @@ SEMILINEAR = {
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_solvers_say_whether_their_noise_is_the_posterior_s(path):
+  """What one unit of noise does to a step, against the variance of the product of q(x_s | x0) and q(x_t | x_s)."""
+  t, s, x = jnp.float32(0.7), jnp.float32(0.4), jnp.full((1, 1), -0.8)
+  (a_t, a_s), (s_t, s_s) = ([float(f(u)) for u in (t, s)] for f in (path.alpha, path.sigma))
+  variance = 1 / (1 / s_s**2 + (a_t / a_s) ** 2 / (s_t**2 - (a_t / a_s) ** 2 * s_s**2))
+
+  def stepped(solver, z):
+    problem = path.problem(lambda t, xt: 0.3 * jnp.ones_like(xt))._replace(noise=lambda key, x, t, s: z)
+    return solver.step(solver.of(problem), jax.random.key(0), x, t, s, solver.init(solver.of(problem), x))[0]
+
+  for solver, expected in (
+    (semilinear.ancestral, True),
+    (semilinear.ddim(eta=1.0), True),
+    (semilinear.ddim(eta=0.5), False),
+    (semilinear.dpmpp_2m_sde, True),
+    (adams.sa_solver(tau=1.0), True),
+    (adams.sa_solver(tau=0.5), False),
+    (sde.reverse_diffusion, False),
+    (sde.euler_maruyama, False),
+  ):
+    std = float((stepped(solver, jnp.ones((1, 1))) - stepped(solver, jnp.zeros((1, 1))))[0, 0])
+    assert solver.posterior == expected == bool(np.isclose(abs(std), np.sqrt(variance), rtol=1e-3))
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("solver", (semilinear.ancestral, semilinear.ddim(eta=1.0)))
 def test_a_stochastic_step_draws_from_the_posterior(solver, path):
   """q(x_s | x_t, x0) is proportional to q(x_s | x0) q(x_t | x_s): multiplied out on a grid."""
