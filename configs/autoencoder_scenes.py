@@ -6,14 +6,16 @@
 
 Variants:
   vq: the decoder is given vectors of a codebook of 512.
-  cifar10: of CIFAR-10, 32x32x3, for the variant of that name there.
+  cifar10: of CIFAR-10, 32x32x3, for the variant of that name there; sized for a GPU, not measured.
   smoke: a test of a few seconds, on 8x8 digits.
 """
 
 import ml_collections
 
 _STEPS = 1500
+_LONGER = 10_000
 _NETS = dict(channels=16, multipliers=(1, 2, 4), blocks=1)
+_WIDER = dict(channels=32)
 _TINY = dict(channels=8, multipliers=(1, 1))
 _DATA = {
   None: dict(name="digit_scenes.DigitScenes", colour=True),
@@ -22,7 +24,11 @@ _DATA = {
 }
 VARIANTS = {
   "vq": dict(family=dict(regularizer=dict(name="regularizers.VQ", size=512))),
-  "cifar10": dict(),
+  "cifar10": dict(
+    family=dict(encoder=_WIDER, decoder=_WIDER, distance="distances.l1", optimizer=dict(lr=1e-3, decay_steps=_LONGER)),
+    train=dict(steps=_LONGER),
+    evaluate=dict(num=2000),
+  ),
   "smoke": dict(
     family=dict(encoder=_TINY, decoder=_TINY, latent=2, optimizer=dict(warmup=0)),
     train=dict(steps=4, batch_size=16, num_samples=16),

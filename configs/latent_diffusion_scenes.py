@@ -8,13 +8,15 @@ model of the codes of an autoencoder, whose run has to be there.
 at their place, and all of a scene in 18% (n = 1,000).
 
 Variants:
-  cifar10: of CIFAR-10, told the class; after the variant of that name of the autoencoder, in runs/autoencoder_cifar10.
+  cifar10: of CIFAR-10, told the class; after the variant of that name of the autoencoder, in runs/autoencoder_cifar10;
+    sized for a GPU, not measured.
   smoke: a test of a few seconds, of the codes of an untrained autoencoder of 8x8 digits.
 """
 
 import ml_collections
 
 _STEPS = 2000
+_LONGER = 20_000
 _DATA = {
   None: dict(name="digit_scenes.DigitScenes", colour=True),
   "cifar10": dict(name="tfds.CIFAR10"),
@@ -24,7 +26,13 @@ _UNTRAINED = dict(name="load.untrained", config="configs/autoencoder_scenes.py:s
 _PIXELS = dict(judge=None, num=2000)
 VARIANTS = {
   "cifar10": dict(
-    family=dict(autoencoder=dict(workdir="runs/autoencoder_cifar10"), prior=dict(conditions=("label",))),
+    family=dict(
+      autoencoder=dict(workdir="runs/autoencoder_cifar10"),
+      prior=dict(
+        net=dict(channels=64, attention=(0, 1)), conditions=("label",), steps=20, optimizer=dict(decay_steps=_LONGER)
+      ),
+    ),
+    train=dict(steps=_LONGER),
     evaluate=_PIXELS,
   ),
   "smoke": dict(
