@@ -17,6 +17,7 @@ from gen_jax.types import Batch, Key, Spec
 
 SplitName = Literal["train", "test"]
 T = TypeVar("T")
+_FILES = ("path", "embeddings")  # fields that count by the last part of their path
 _ELSEWHERE = ("manual_dir", "data_dir", "flip", "num_train", "num_test")  # fields that change no test example
 
 
@@ -58,7 +59,7 @@ def label(source: Source) -> str:
       default = field.default_factory()
     show = label if dataclasses.is_dataclass(value) else repr
     if field.name not in _ELSEWHERE and (default is dataclasses.MISSING or show(value) != show(default)):
-      changed.append(f"{field.name}={show(Path(value).name if field.name == 'path' else value)}")
+      changed.append(f"{field.name}={show(Path(value).name if field.name in _FILES else value)}")
   return type(source).__name__ + (f"({', '.join(changed)})" if changed else "")
 
 

@@ -38,6 +38,7 @@ def test_a_label_has_what_changes_the_test_examples():
   assert label(MNIST(manual_dir="/some/where")) == "MNIST"
   assert label(ImageFolder(path="/some/where/cats")) == "ImageFolder(path='cats')"
   assert label(DigitScenes(digits=MNIST(data_dir="/x"), colour=True)) == "DigitScenes(colour=True)"
+  assert label(DigitScenes(embeddings="/some/where/e.npz")) == "DigitScenes(embeddings='e.npz')"
   assert label(DigitScenes(digits=KMNIST())) == "DigitScenes(digits=KMNIST)"
 
 
