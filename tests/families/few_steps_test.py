@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gen_jax.errors import InputError
+from gen_jax.families.consistency import Consistency
 from gen_jax.families.diffusion import Diffusion
 from gen_jax.families.mean_flow import MeanFlow
 from gen_jax.families.progressive import Progressive
@@ -118,7 +119,7 @@ def test_the_smallest_shortcut_is_the_velocity():
   assert np.isfinite(one.loss(start(one).params, start(one), jax.random.key(2), data(4))[0])
 
 
-@pytest.mark.parametrize("family", [Shortcut, MeanFlow])
+@pytest.mark.parametrize("family", [Shortcut, MeanFlow, Consistency])
 def test_labels_are_needed(family):
   family = family(spec=PLANE, net=SMALL, conditions=("label",))
   with pytest.raises(InputError, match="give cond"):
