@@ -65,6 +65,11 @@ def mnist() -> Extractor:
   return _trained("mnist")
 
 
+def cifar10() -> Extractor:
+  """A classifier of CIFAR-10, 32x32x3, that was trained on a fifth of it."""
+  return _trained("cifar10")
+
+
 def forward(weights: dict[str, Array], x: Array, strides: tuple[int, ...]) -> tuple[Array, Array]:
   """Features and logits of a classifier.
 

@@ -2,9 +2,10 @@
 
     python -m gen_jax.metrics.train_features digits
     python -m gen_jax.metrics.train_features mnist [--manual_dir=FOLDER]
+    python -m gen_jax.metrics.train_features cifar10 [--manual_dir=FOLDER, or --images=FOLDER for a part of it]
 
-They are judges of generated images, so they should know when they do not know: a part of every batch is no digit
-(pixels of a digit in random order, to be called any class alike) or two digits at once (to be called each by halves).
+They are judges of generated images, so they should know when they do not know: a part of every batch is nothing
+(pixels of an image in random order, to be called any class alike) or two images at once (to be called each by halves).
 """
 
 import argparse
@@ -21,7 +22,8 @@ import optax
 from gen_jax.data.base import Source
 from gen_jax.data.digits import Digits
 from gen_jax.data.feed import feed
-from gen_jax.data.tfds import MNIST
+from gen_jax.data.image_folder import ImageFolder
+from gen_jax.data.tfds import CIFAR10, MNIST
 from gen_jax.metrics import features
 from gen_jax.metrics.classes import classes
 from gen_jax.types import Array, Key
@@ -43,7 +45,7 @@ class Recipe:
     epochs: passes over the training split.
     batch_size: images per step.
     lr: peak learning rate of Adam, which falls to 0 as a cosine.
-    odd: share of a batch that is no digit, and share that is two.
+    odd: share of a batch that is nothing, and share that is two images.
     seed: of everything.
   """
 
@@ -63,6 +65,15 @@ class Recipe:
 RECIPES = {
   "digits": Recipe(name="digits", kernels=(3, 3, 3), strides=(1, 2, 1), shift=1, epochs=80, batch_size=64),
   "mnist": Recipe(name="mnist", kernels=(5, 3, 3), strides=(2, 2, 1), shift=2, epochs=12, batch_size=250),
+  "cifar10": Recipe(
+    name="cifar10",
+    kernels=(3, 3, 3, 3),
+    strides=(1, 2, 2, 2),
+    widths=(32, 64, 96, 128),
+    shift=4,
+    epochs=60,
+    batch_size=100,
+  ),
 }
 
 
@@ -144,7 +155,7 @@ def rescale(source: Source, weights: dict[str, Array], strides: tuple[int, ...])
 
 
 def assess(source: Source, embed) -> dict[str, float]:
-  """How good the probabilities are on the test split, and how sure they are of what is no digit."""
+  """How good the probabilities are on the test split, and how sure they are of what is none of the classes."""
   raw = _all(source, "test")
   x, label = np.asarray(source.prepare(jax.random.key(0), raw, False)["x"]), raw["label"]
   p = embed(x)[1]
@@ -157,7 +168,7 @@ def assess(source: Source, embed) -> dict[str, float]:
     "test_nll": float(-np.log(p[np.arange(len(p)), label]).mean()),
     "test_calibration_error": calibration_error(p, label),
     "test_confident": classes(p, _SURE).confident,
-    "confident_on_two_digits": sure((x + x[other])[label != label[other]] / 2),
+    "confident_on_two_images": sure((x + x[other])[label != label[other]] / 2),
     "confident_on_shuffled_pixels": sure(shuffled),
     "confident_on_noise": sure(rng.uniform(-1, 1, x.shape).astype(np.float32)),
   }
@@ -176,19 +187,30 @@ def _all(source: Source, name: str) -> dict[str, np.ndarray]:
   return split[np.arange(len(split))]
 
 
+def _source(name: str, manual_dir: str | None, images: str | None) -> Source:
+  mirrored = name == "cifar10"  # of the three, the one whose mirror images are like it
+  if images:
+    return ImageFolder(path=images, flip=mirrored)
+  if name == "digits":
+    return Digits()
+  return {"mnist": MNIST, "cifar10": CIFAR10}[name](manual_dir=manual_dir, flip=mirrored)
+
+
 def main() -> None:
   """Trains, writes, and prints what is written beside the weights."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("name", choices=RECIPES)
-  parser.add_argument("--manual_dir", help="folder that has the original files of MNIST")
+  parser.add_argument("--manual_dir", help="folder that has the original files of MNIST or CIFAR-10")
+  parser.add_argument("--images", help="train on the images of this folder, {train,test}/<class>/<file>")
   arguments = parser.parse_args()
   recipe = RECIPES[arguments.name]
-  source = {"digits": Digits, "mnist": lambda: MNIST(manual_dir=arguments.manual_dir)}[recipe.name]()
+  source = _source(recipe.name, arguments.manual_dir, arguments.images)
   start = time.process_time()
   weights = rescale(source, train(source, recipe), recipe.strides)
   about = {
-    "command": f"python -m gen_jax.metrics.train_features {recipe.name}",
+    "command": f"python -m gen_jax.metrics.train_features {recipe.name}" + " --images=FOLDER" * bool(arguments.images),
     "shape": source.spec.shape,
+    "train_images": len(source.split("train")),
     **dataclasses.asdict(recipe),
     "cpu_minutes": round((time.process_time() - start) / 60, 1),
   }

@@ -1,0 +1,45 @@
+"""Shortcut models on MNIST, 28x28: one network for any number of steps.
+
+  python launch.py --config=configs/shortcut_mnist.py --workdir=runs/shortcut_mnist
+
+Sized for a GPU: on an H100 that was shared with other runs, seed 0, 1 minute of steps; Frechet distance 3.89 with one
+evaluation, 2.10 with two, 1.26 with four (floor 0.095, mnist features, n = 2,000).
+
+Variants:
+  smoke: a test of a few seconds.
+"""
+
+import ml_collections
+
+_STEPS = 6000
+VARIANTS = {
+  "smoke": dict(
+    data=dict(name="digits.Digits"),
+    family=dict(net=dict(channels=8, multipliers=(1,), attention=()), steps=2, optimizer=dict(warmup=0)),
+    train=dict(steps=4, batch_size=16, num_samples=16),
+    evaluate=dict(num=64, features="features.digits"),
+  ),
+}
+
+
+def get_config(variant=None):
+  """The config, or one of its variants."""
+  config = ml_collections.ConfigDict(
+    dict(
+      seed=0,
+      data=dict(name="tfds.MNIST"),
+      family=dict(
+        name="shortcut.Shortcut",
+        net=dict(name="unet.UNet", patch=2, channels=32, multipliers=(1, 2), blocks=1, attention=(1,)),
+        steps=1,
+        clip=True,
+        ema_decay=0.999,
+        optimizer=dict(lr=1e-3, warmup=200, schedule="cosine", decay_steps=_STEPS, clip=1.0),
+      ),
+      train=dict(steps=_STEPS, batch_size=256),
+      evaluate=dict(features="features.mnist"),
+    )
+  )
+  if variant:
+    config.update(VARIANTS[variant])
+  return config
