@@ -58,7 +58,7 @@ class Diffusion(Denoising):
     out = self._output(params, key, batch, around)(xt)  # the same call as above: compiled, it is made once
     error = jax.lax.stop_gradient(batch["x"] - around.to_x0(self._estimate(out), xt))
     s = jnp.maximum(t - (self.path.t_max - self.path.t_min) / self.chain, self.path.t_min)
-    terms = variance.divergence(self.path, self._share(out), error, t, s).reshape(len(xt), -1)
+    terms = variance.kl(self.path, self._share(out), error, t, s).reshape(len(xt), -1)
     return errors + _HYBRID * self.chain * terms.mean(-1)
 
   def _balance(self, params: PyTree, t: Array, errors: Array) -> Array:

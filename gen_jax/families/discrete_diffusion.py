@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.family import State
+from gen_jax.ops.draws import systematic
 from gen_jax.processes.categorical import Categorical
 from gen_jax.processes.conditional import Conditional
 from gen_jax.resolve import part
@@ -69,8 +70,7 @@ class DiscreteDiffusion(Conditional):
     """Minus the bound, nats per entry of x, from one step of the chain for each example, spread over the batch."""
     key_step, key_noise, key_dropout = jax.random.split(key, 3)
     predict = self._predict(params, batch, train=True, rngs={"dropout": key_dropout})
-    u = (jax.random.uniform(key_step) + jnp.arange(len(batch["x"])) / len(batch["x"])) % 1.0
-    value = self._divergence(key_noise, predict, batch["x"], u)
+    value = self._kl(key_noise, predict, batch["x"], systematic(key_step, len(batch["x"])))
     return jnp.mean(value) / batch["x"][0].size, ({}, state.extra)
 
   def sample(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Array:
@@ -97,22 +97,22 @@ class DiscreteDiffusion(Conditional):
     if num < 1:
       raise InputError(f"num = {num} steps: should be at least 1")
     key_step, key_noise = jax.random.split(key)
-    offset = jax.random.uniform(key_step) + jnp.arange(len(x)) / len(x)
+    offset = systematic(key_step, len(x))
     predict = self._predict(params, cond)
 
     def some(i):
-      return self._divergence(jax.random.fold_in(key_noise, i), predict, x, (offset + i) / num % 1.0)
+      return self._kl(jax.random.fold_in(key_noise, i), predict, x, (offset + i) / num)
 
     return -jax.lax.map(some, jnp.arange(num)).mean(0)
 
-  def _divergence(self, key: Key, predict: Callable[[Array, Array], Array], x: Array, u: Array) -> Array:
+  def _kl(self, key: Key, predict: Callable[[Array, Array], Array], x: Array, u: Array) -> Array:
     """`chain` times the divergence of the step in which the share u [B] of the chain falls, [B] nats."""
     n = jnp.minimum((u * self.chain).astype(jnp.int32), self.chain - 1)
     s, t = n / self.chain, (n + 1) / self.chain
     levels = self.spec.levels
     x = jnp.round((x + 1) * (levels - 1) / 2).astype(jnp.int32)
     z = self.process.perturb(key, x, t, levels)
-    return self.chain * self.process.divergence(z, x, predict(z, t), t, s).reshape(len(x), -1).sum(-1)
+    return self.chain * self.process.kl(z, x, predict(z, t), t, s).reshape(len(x), -1).sum(-1)
 
   def _predict(self, params: PyTree, cond: Batch | None, **kwargs: Any) -> Callable[[Array, Array], Array]:
     """(z int32 [B, *shape], t [B]) -> log-probabilities of the values, [B, *shape, levels]."""

@@ -21,6 +21,7 @@ import numpy as np
 
 from gen_jax.errors import InputError
 from gen_jax.ops.convolution import convolve
+from gen_jax.ops.shapes import batches
 from gen_jax.types import Array
 
 _WEIGHTS = pathlib.Path(__file__).parent / "weights"
@@ -127,8 +128,7 @@ def _trained(name: str) -> Extractor:
 
 def _embed(weights, strides, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   out = []
-  for i in range(0, len(x), _BATCH):
-    rows = np.arange(i, i + _BATCH) % len(x)  # the last batch is filled up, so that one program serves all
+  for rows in batches(len(x), _BATCH):
     out.append(jax.device_get(_forward(weights, x[rows], strides)))
   features, probabilities = (np.concatenate(parts)[: len(x)] for parts in zip(*out, strict=True))
   return features, probabilities

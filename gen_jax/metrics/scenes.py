@@ -28,7 +28,7 @@ class Asked(NamedTuple):
   places: np.ndarray
 
 
-class Scenes(NamedTuple):
+class Scores(NamedTuple):
   """What was found.
 
   Attributes:
@@ -79,7 +79,7 @@ def score(
   return out
 
 
-def scenes(x: np.ndarray, asked: Asked, side: int, reader: Extractor) -> Scenes:
+def scenes(x: np.ndarray, asked: Asked, side: int, reader: Extractor) -> Scores:
   """Reads every place that was asked for.
 
   The reader sees a square of `side` pixels, enlarged to its own size, whose middle is the centre of mass of the ink at
@@ -107,7 +107,7 @@ def scenes(x: np.ndarray, asked: Asked, side: int, reader: Extractor) -> Scenes:
   covered = (inside & wanted[..., None, None]).any(1)
   inked = ink > INK / 255  # what is fainter, as all over a sample, is no digit
   stray = (inked & ~covered).sum((1, 2)) / np.maximum(inked.sum((1, 2)), 1)
-  return Scenes(float(found[wanted].mean()), float((found | ~wanted).all(1).mean()), float(stray.mean()))
+  return Scores(float(found[wanted].mean()), float((found | ~wanted).all(1).mean()), float(stray.mean()))
 
 
 def of_boxes(boxes: np.ndarray, size: tuple[int, int]) -> Asked:

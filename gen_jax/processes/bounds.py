@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from gen_jax.errors import InputError
 from gen_jax.ops import dequantization, discretized, gaussians
 from gen_jax.ops.divergence import Divergence
+from gen_jax.ops.draws import systematic
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.resolve import part
@@ -104,10 +105,10 @@ class Continuous:
     """The bound, with `num` times for each example."""
     key_ends, key_offset, key_eps = jax.random.split(key, 3)
     low, high = half_log_snr(path, jnp.array([path.t_max, path.t_min], x.dtype))
-    offset = jax.random.uniform(key_offset) + jnp.arange(len(x)) / len(x)
+    offset = systematic(key_offset, len(x))
 
     def error(i):  # of eps, at times that are spread evenly over the batch, and over the draws of each example
-      t = time_at(path, low + (high - low) * ((offset + i) / num % 1.0))
+      t = time_at(path, low + (high - low) * (offset + i) / num)
       xt, _ = path.perturb(jax.random.fold_in(key_eps, i), x, t)
       return _square(path, t, x - denoise(t, xt))
 
@@ -145,10 +146,10 @@ class Discrete:
     """The bound, with `num` of the steps for each example."""
     key_ends, key_offset, key_eps = jax.random.split(key, 3)
     ts = self.grid(path, self.steps)
-    offset = jax.random.uniform(key_offset) + jnp.arange(len(x)) / len(x)
+    offset = systematic(key_offset, len(x))
 
     def kl(i):  # between q(z_s | z_t, x) and the model's, which differ in their means alone; nats
-      n = jnp.minimum(((offset + i) / num % 1.0 * self.steps).astype(jnp.int32), self.steps - 1)
+      n = jnp.minimum(((offset + i) / num * self.steps).astype(jnp.int32), self.steps - 1)
       t, s = ts[n], ts[n + 1]
       xt, _ = path.perturb(jax.random.fold_in(key_eps, i), x, t)
       fall = jnp.expm1(2 * (half_log_snr(path, s) - half_log_snr(path, t)))

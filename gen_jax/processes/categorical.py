@@ -76,7 +76,7 @@ class Categorical:
     joint = arrived * (early * share + gone_early * share.sum(-1, keepdims=True) * noise)
     return joint / joint.sum(-1, keepdims=True)
 
-  def divergence(self, z: Array, x: Array, log_prob: Array, t: Array, s: Array) -> Array:
+  def kl(self, z: Array, x: Array, log_prob: Array, t: Array, s: Array) -> Array:
     """KL(q(z_s | z_t, x) || q(z_s | z_t, exp(log_prob))) of every value, [B, ...] nats: arXiv:2107.03006, eq. 1.
 
     Args:

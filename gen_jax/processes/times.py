@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gen_jax.ops.draws import systematic
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.solvers.grids import time_at
 from gen_jax.types import Array, Key, PyTree
@@ -46,7 +47,7 @@ def uniform() -> Times:
 
 def low_discrepancy() -> Times:
   """Each uniform in t, together evenly spread over the batch, for less noisy losses: arXiv:2107.00630, appendix I.1."""
-  return _fixed(lambda key, path, num: _at(path, _spread(key, num)))
+  return _fixed(lambda key, path, num: _at(path, systematic(key, num)))
 
 
 def lognormal(mean: float = -1.2, std: float = 1.2) -> Times:
@@ -105,7 +106,7 @@ def importance(bins: int = 64, decay: float = 0.9, floor: float = 0.01) -> Times
   def draw(key, path, num, memory):
     key_bin, key_place = jax.random.split(key)
     p = density(memory)
-    index = jnp.minimum(jnp.searchsorted(jnp.cumsum(p), _spread(key_bin, num)), bins - 1)
+    index = jnp.minimum(jnp.searchsorted(jnp.cumsum(p), systematic(key_bin, num)), bins - 1)
     place = (index + jax.random.uniform(key_place, (num,))) / bins
     return _at(path, place), 1 / (bins * p[index])
 
@@ -130,11 +131,6 @@ def _fixed(times: Callable[[Key, Gaussian, int], Array]) -> Times:
     return times(key, path, num), jnp.ones(num)
 
   return Times(draw)
-
-
-def _spread(key: Key, num: int) -> Array:
-  """Points of [0, 1), each uniform, together one in each of `num` equal parts."""
-  return (jax.random.uniform(key) + jnp.arange(num) / num) % 1.0
 
 
 def _at(path: Gaussian, share: Array) -> Array:

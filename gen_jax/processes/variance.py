@@ -18,7 +18,7 @@ def scale(path: Gaussian, share: Array, t: Array, s: Array) -> Array:
   return jnp.exp(share * _log_ratio(path, share, t, s))
 
 
-def divergence(path: Gaussian, share: Array, error: Array, t: Array, s: Array) -> Array:
+def kl(path: Gaussian, share: Array, error: Array, t: Array, s: Array) -> Array:
   """KL(q(x_s | x_t, x0) || p(x_s | x_t)) of every entry, nats: a term of the bound, arXiv:2006.11239, eq. 5.
 
   Both are normal; their variances have the ratio (sigma_t / sigma_s)^(2 share), and the squared distance of their

@@ -12,6 +12,7 @@ import ml_collections
 
 from gen_jax import resolve
 from gen_jax.errors import InputError, check_seed, near
+from gen_jax.run import writer
 
 _SECTIONS = ("seed", "data", "family", "train", "evaluate")
 _FILE = "config.json"
@@ -57,10 +58,7 @@ def saved(workdir: str | os.PathLike, overrides: Iterable[Override] = ()) -> ml_
 
 def save(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
   """Writes `config` where `saved` finds it, all or nothing."""
-  file = pathlib.Path(workdir) / _FILE
-  draft = file.with_suffix(".tmp")
-  draft.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-  os.replace(draft, file)
+  writer.write(pathlib.Path(workdir) / _FILE, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def filled(raw: Mapping[str, Any]) -> dict[str, Any]:

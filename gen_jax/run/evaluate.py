@@ -22,6 +22,7 @@ from gen_jax.metrics.classes import classes
 from gen_jax.metrics.features import Extractor
 from gen_jax.metrics.kid import kid
 from gen_jax.metrics.prdc import prdc
+from gen_jax.ops.shapes import batches
 from gen_jax.resolve import part
 from gen_jax.run import compile as compiling
 from gen_jax.run import sample
@@ -220,10 +221,9 @@ def _likelihood(
     return {}
   size = min(options.batch_size, num)
   fn, values = compiling.jit(fn), []
-  for i in range(0, num, size):
-    rows = np.arange(i, i + size) % num  # the last batch is filled up, so that one program serves all
+  for rows in batches(num, size):
     cond = {name: test[name][rows] for name in family.conditions} or None
-    values.append(np.asarray(fn(jax.random.fold_in(key, i), params, test["x"][rows], cond), np.float64))
+    values.append(np.asarray(fn(jax.random.fold_in(key, rows[0]), params, test["x"][rows], cond), np.float64))
   check_finite(np.concatenate(values))
   mean, error = _mean(np.concatenate(values)[:num])
   out = {"log_prob": mean, "log_prob_error": error, "log_prob_kind": name, "log_prob_n": num}

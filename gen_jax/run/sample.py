@@ -15,6 +15,7 @@ from gen_jax.data import entries
 from gen_jax.data.images import to_uint8
 from gen_jax.errors import InputError, near, one_line
 from gen_jax.family import Family, HasLatents
+from gen_jax.ops.shapes import batches
 from gen_jax.run import compile as compiling
 from gen_jax.run import mesh as meshes
 from gen_jax.solvers.base import check_finite
@@ -62,8 +63,7 @@ class Sampler:
     cond = conditions(self.family, num, cond)
     params = self._place(params)
     out = []
-    for i in range(-(-num // self.batch_size)):
-      rows = np.arange(i * self.batch_size, (i + 1) * self.batch_size) % num  # the last chunk is filled up
+    for i, rows in enumerate(batches(num, self.batch_size)):
       chunk = None if cond is None else {k: v[rows] for k, v in cond.items()}
       out.append(self._compiled(*self._place((jax.random.fold_in(key, i), params, chunk))))
     return np.concatenate([np.asarray(x, np.float32) for x in out])[:num]
@@ -104,9 +104,8 @@ def through_codes(family: HasLatents, params: PyTree, x: np.ndarray, *, key: Key
     return family.decode(key_x, params, family.encode(key_z, params, x))
 
   size, out = min(batch_size, len(x)), []
-  for i in range(0, len(x), size):
-    rows = np.arange(i, i + size) % len(x)  # the last batch is filled up, so that one program serves all
-    out.append(np.asarray(fn(jax.random.fold_in(key, i), params, x[rows]), np.float32))
+  for rows in batches(len(x), size):
+    out.append(np.asarray(fn(jax.random.fold_in(key, rows[0]), params, x[rows]), np.float32))
   return np.concatenate(out)[: len(x)]
 
 

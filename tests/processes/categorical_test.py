@@ -61,11 +61,11 @@ def test_divergence(name):
   process, x = PROCESSES[name], jnp.arange(LEVELS)
   log_p = jnp.log(jnp.broadcast_to(X, (LEVELS, LEVELS)))
   z = jnp.full(LEVELS, LEVELS) if process.masked else (x + 1) % LEVELS
-  end = process.divergence(z, x, log_p, jnp.array(1.0), jnp.array(0.0))
+  end = process.kl(z, x, log_p, jnp.array(1.0), jnp.array(0.0))
   np.testing.assert_allclose(end, -np.log(X), rtol=1e-4)
   sure = jnp.log(jax.nn.one_hot(x, LEVELS) + 1e-20)
-  assert float(jnp.abs(process.divergence(z, x, sure, jnp.array(0.6), jnp.array(0.5))).max()) < 1e-5
-  assert float(process.divergence(z, x, log_p, jnp.array(0.6), jnp.array(0.5)).min()) > 0
+  assert float(jnp.abs(process.kl(z, x, sure, jnp.array(0.6), jnp.array(0.5))).max()) < 1e-5
+  assert float(process.kl(z, x, log_p, jnp.array(0.6), jnp.array(0.5)).min()) > 0
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -83,5 +83,5 @@ def test_early_steps_keep_their_digits(masked):
     mixed = X.astype(np.float64) @ each
     expected = np.sum(each[0] * np.log(np.where(each[0] > 0, each[0] / np.where(mixed > 0, mixed, 1), 1)))
     ts = jnp.array(t), jnp.array(s)
-    value = process.divergence(jnp.array([z]), jnp.array([0]), jnp.log(X)[None], *ts)
+    value = process.kl(jnp.array([z]), jnp.array([0]), jnp.log(X)[None], *ts)
     np.testing.assert_allclose(value, expected, rtol=2e-4)

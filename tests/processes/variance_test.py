@@ -34,5 +34,5 @@ def test_divergence():
   other, _, _ = posterior(PATH, guess, xt, T, S)
   var = np.exp(share * np.log(most) + (1 - share) * np.log(least))
   expected = 0.5 * (np.log(var / least) + (least + (mean - other) ** 2) / var - 1)
-  out = variance.divergence(PATH, jnp.array(share)[:, None], jnp.array(x0 - guess)[:, None], jnp.array(T), jnp.array(S))
+  out = variance.kl(PATH, jnp.array(share)[:, None], jnp.array(x0 - guess)[:, None], jnp.array(T), jnp.array(S))
   np.testing.assert_allclose(out[:, 0], expected, rtol=2e-3)
