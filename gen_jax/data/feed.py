@@ -59,11 +59,13 @@ def feed(
     max_resident_bytes: the most that the raw rows may take on each device.
 
   Raises:
-    InputError: a batch is larger than the data, or does not divide over the devices.
+    InputError: a batch is larger than the data, or does not divide over the devices; more rows than can be shuffled.
   """
   split = source.split("train")
   if not 0 < batch_size <= len(split):
     raise InputError(f"batch_size = {batch_size}, but there are {len(split)} training rows: choose 1 to {len(split)}")
+  if len(split) > order.MAX_ROWS:
+    raise InputError(f"{len(split)} training rows are more than the {order.MAX_ROWS} that can be shuffled: take a part")
   if sharding is not None:
     _check_divides(batch_size, sharding)
   kind = Resident if len(split) * _row_bytes(split) <= max_resident_bytes else Stream

@@ -20,7 +20,7 @@ import numpy as np
 from gen_jax.types import Array
 
 _ROUNDS = 8  # 4 suffice for a pseudo-random permutation of a large set; small ones need a few more to mix
-MAX_ROWS = 2**30  # keeps every sum below within uint32
+MAX_ROWS = 2**30  # of a data set: keeps every sum below within uint32
 
 
 def locate(step: int | np.ndarray, batch_size: int, n: int) -> tuple[np.ndarray, np.ndarray]:

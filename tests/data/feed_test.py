@@ -102,6 +102,12 @@ def test_a_whole_epoch_fits_in_one_batch_and_no_more():
     feed.feed(PLAIN, seed=0, batch_size=N + 1)
 
 
+def test_more_rows_than_can_be_shuffled_are_refused(monkeypatch):
+  monkeypatch.setattr(order, "MAX_ROWS", N - 1)
+  with pytest.raises(InputError, match=f"{N} training rows are more than the {N - 1}"):
+    feed.feed(PLAIN, seed=0, batch_size=1)
+
+
 def test_a_chunk_of_a_resident_feed_is_a_few_bytes_a_step():
   chunk = make("resident", SOURCE).chunk(0, 50)
   assert sum(v.nbytes for v in jax.tree.leaves(chunk)) <= 12 * 50
