@@ -164,7 +164,7 @@ def measure_ours(*setting) -> Iterator[tuple[str, dict[str, Errors]]]:
   """(algorithm, grid -> errors)."""
   problem = setting[1]
   for name, solver in OURS.items():
-    yield name, measure(stepper(solver, problem), solver.evaluations, solver.startup, *setting)
+    yield name, measure(stepper(solver, problem), solver.evaluations, sum(solver.startup), *setting)
 
 
 def measure_diffrax(*setting) -> Iterator[tuple[str, dict[str, Errors]]]:

@@ -116,7 +116,7 @@ class Solver(NamedTuple):
       change little, as they do when the way starts from noise.
     evaluations: how often one step calls the denoiser or drift; 0 for an adaptive method, which calls it as needed.
     stochastic: whether `step` reads its key.
-    startup: how many calls the first steps take beyond `evaluations` each.
+    startup: how many calls each of the first steps takes beyond `evaluations`.
     posterior: whether the noise of a step has the standard deviation of q(x_s | x_t, x0), which a learned variance
       is relative to.
   """
@@ -127,12 +127,12 @@ class Solver(NamedTuple):
   order: int = 1
   evaluations: int = 1
   stochastic: bool = False
-  startup: int = 0
+  startup: tuple[int, ...] = ()
   posterior: bool = False
 
   def calls(self, steps: int) -> int | None:
     """How often `steps` steps call the denoiser or drift; None where that is up to the tolerance."""
-    return steps * self.evaluations + self.startup if self.evaluations else None
+    return steps * self.evaluations + sum(self.startup[:steps]) if self.evaluations else None
 
 
 def integrate(solver: Solver, problem: Problem, key: Key, x: Array, ts: Array) -> Array:

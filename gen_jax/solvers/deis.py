@@ -83,7 +83,7 @@ def _pndm(p, key, x, t, s, carry):
   return _carry_over(p, x, t, s, jax.lax.cond(n < 3, runge_kutta, adams, None)), (past, n + 1)
 
 
-pndm = Solver(_pndm, of=as_semilinear, init=lambda p, x: (empty(x, 4), 0), order=2, startup=9)
+pndm = Solver(_pndm, of=as_semilinear, init=lambda p, x: (empty(x, 4), 0), order=2, startup=(3, 3, 3))
 
 
 def _carry_over(p, x, t, s, eps):
