@@ -12,7 +12,9 @@ import argparse
 import dataclasses
 import functools
 import json
+import sys
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,7 @@ from gen_jax.data.digits import Digits
 from gen_jax.data.feed import feed
 from gen_jax.data.image_folder import ImageFolder
 from gen_jax.data.tfds import CIFAR10, MNIST
+from gen_jax.errors import InputError
 from gen_jax.metrics import features
 from gen_jax.metrics.classes import classes
 from gen_jax.types import Array, Key
@@ -196,19 +199,29 @@ def _source(name: str, manual_dir: str | None, images: str | None) -> Source:
   return {"mnist": MNIST, "cifar10": CIFAR10}[name](manual_dir=manual_dir, flip=mirrored)
 
 
-def main() -> None:
-  """Trains, writes, and prints what is written beside the weights."""
+def main() -> int:
+  """Trains, writes, and prints what is written beside the weights; returns the exit code."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("name", choices=RECIPES)
   parser.add_argument("--manual_dir", help="folder that has the original files of MNIST or CIFAR-10")
   parser.add_argument("--images", help="train on the images of this folder, {train,test}/<class>/<file>")
-  arguments = parser.parse_args()
-  recipe = RECIPES[arguments.name]
-  source = _source(recipe.name, arguments.manual_dir, arguments.images)
+  flags = parser.parse_args()
+  command = f"python -m gen_jax.metrics.train_features {flags.name}" + " --images=FOLDER" * bool(flags.images)
+  try:
+    about = _write(RECIPES[flags.name], _source(flags.name, flags.manual_dir, flags.images), command)
+  except InputError as e:
+    print(f"error: {e}", file=sys.stderr)
+    return 2
+  print(json.dumps(about, indent=2))
+  return 0
+
+
+def _write(recipe: Recipe, source: Source, command: str) -> dict[str, Any]:
+  """Trains the classifier, writes it, and returns what is written beside the weights."""
   start = time.process_time()
   weights = rescale(source, train(source, recipe), recipe.strides)
   about = {
-    "command": f"python -m gen_jax.metrics.train_features {recipe.name}" + " --images=FOLDER" * bool(arguments.images),
+    "command": command,
     "shape": source.spec.shape,
     "train_images": len(source.split("train")),
     **dataclasses.asdict(recipe),
@@ -217,8 +230,8 @@ def main() -> None:
   weights = {k: np.asarray(v, np.float16) for k, v in weights.items()}
   about |= assess(source, features.classifier(recipe.name, weights, about).embed)
   features.save(recipe.name, weights, about)
-  print(json.dumps(about, indent=2))
+  return about
 
 
 if __name__ == "__main__":
-  main()
+  sys.exit(main())

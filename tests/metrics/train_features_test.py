@@ -59,3 +59,19 @@ def test_calibration_error():
   assert room.calibration_error(p, (rng.random(len(top)) > top).astype(int)) < 0.01
   always = np.tile([0.9, 0.1], (1000, 1))
   assert room.calibration_error(always, np.arange(1000) % 2) == pytest.approx(0.4)
+
+
+def test_a_missing_folder_is_one_line(monkeypatch, capsys):
+  monkeypatch.setattr("sys.argv", ["train_features", "cifar10", "--images=/nowhere"])
+  assert room.main() == 2
+  error = capsys.readouterr().err
+  assert error.startswith("error: ") and "/nowhere/train" in error and error.count("\n") == 1
+
+
+def test_a_recipe_is_trained_and_written(tmp_path, monkeypatch):
+  monkeypatch.setattr(features, "_WEIGHTS", tmp_path)
+  recipe = dataclasses.replace(room.RECIPES["digits"], epochs=1, widths=(4, 4, 4))
+  about = room._write(recipe, Digits(), "the command")
+  weights, saved = features.trained("digits")
+  assert saved["command"] == "the command" and saved["train_images"] == 1442
+  assert saved["test_accuracy"] == about["test_accuracy"] and weights["conv0_kernel"].shape == (3, 3, 1, 4)
