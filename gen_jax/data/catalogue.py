@@ -12,7 +12,7 @@ from gen_jax.data.base import Split
 from gen_jax.errors import InputError, near
 
 
-class Entry:
+class Dataset:
   """One data set of the catalogue.
 
   Args:

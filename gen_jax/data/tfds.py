@@ -244,7 +244,7 @@ class TFDS(Images):
     Raises:
       InputError: unknown data set or feature, or images of several sizes while none is asked for.
     """
-    shape = self._entry.feature(self.image).shape
+    shape = self._catalogued.feature(self.image).shape
     if self.size is not None:
       shape = (*self.size, *shape[2:])
     if len(shape) != 3 or None in shape:
@@ -254,7 +254,7 @@ class TFDS(Images):
   @functools.cached_property
   def classes(self) -> int:
     """Number of classes; 0 without labels."""
-    return 0 if self.label is None else self._entry.classes(self.label)
+    return 0 if self.label is None else self._catalogued.classes(self.label)
 
   def split(self, name: SplitName) -> Split:
     """Rows of one split, read as they are asked for.
@@ -263,13 +263,13 @@ class TFDS(Images):
       InputError: the data set cannot be had, or needs TensorFlow.
     """
     split = pick({"train": self.train, "test": self.test}, name)
-    return self._entry.rows(split, self.image, self.label, self.shape, self.manual_dir)
+    return self._catalogued.rows(split, self.image, self.label, self.shape, self.manual_dir)
 
   @functools.cached_property
-  def _entry(self):
-    from gen_jax.data.catalogue import Entry  # imports TFDS
+  def _catalogued(self):
+    from gen_jax.data.catalogue import Dataset  # imports TFDS
 
-    return Entry(self.dataset, self.data_dir)
+    return Dataset(self.dataset, self.data_dir)
 
 
 def _exist(caches: Mapping[str, Path]) -> bool:

@@ -20,7 +20,7 @@ from gen_jax.solvers.grids import time_at
 from gen_jax.types import Array, Cond, PyTree, Spec
 
 Denoise = Callable[[Array, Array], Array]  # (t, xt) -> x0
-Conditional = Callable[[Array, Array, Cond, Array | None], Array]  # (t, xt, cond, hidden) -> x0
+ConditionalDenoise = Callable[[Array, Array, Cond, Array | None], Array]  # (t, xt, cond, hidden) -> x0
 
 
 _SLACK = 1e-3  # relative difference of sigma / alpha within which two paths end at the same noise
@@ -42,7 +42,7 @@ class Guidance(Protocol):
   def check(self, spec: Spec, conditions: tuple[str, ...], cond_dropout: float) -> None:
     """Raises InputError where it does not fit a model of such data that was trained like that."""
 
-  def __call__(self, path: Gaussian, denoise: Conditional, cond: Cond) -> Denoise:
+  def __call__(self, path: Gaussian, denoise: ConditionalDenoise, cond: Cond) -> Denoise:
     """The guided denoiser; where `cond` is None, the model is told nothing."""
 
 
@@ -55,7 +55,7 @@ class Free(NamedTuple):
   """
 
   weight: float
-  steer: Callable[[Gaussian, Conditional, Cond], Denoise]
+  steer: Callable[[Gaussian, ConditionalDenoise, Cond], Denoise]
 
   @property
   def evaluations(self) -> int:
@@ -71,7 +71,7 @@ class Free(NamedTuple):
         'train with conditions=("label",) and cond_dropout=0.1, or set guidance.weight=1'
       )
 
-  def __call__(self, path: Gaussian, denoise: Conditional, cond: Cond) -> Denoise:
+  def __call__(self, path: Gaussian, denoise: ConditionalDenoise, cond: Cond) -> Denoise:
     """The guided denoiser; where `cond` is None, it is told nothing."""
     if cond is None:
       return _untold(denoise)
@@ -144,7 +144,7 @@ def rescaled(weight: float = 1.0, share: float = 0.7) -> Free:
   return Free(weight, steer)
 
 
-def both(denoise: Conditional, cond: Cond, t: Array, xt: Array) -> tuple[Array, Array]:
+def both(denoise: ConditionalDenoise, cond: Cond, t: Array, xt: Array) -> tuple[Array, Array]:
   """(x0 given `cond`, x0 given nothing), as one batch of 2 B."""
   num = len(xt)
   twice = lambda a: jnp.concatenate([a, a])
@@ -215,7 +215,7 @@ class Auto:
         f"choose a guide with conditions={conditions}"
       )
 
-  def __call__(self, path: Gaussian, denoise: Conditional, cond: Cond) -> Denoise:
+  def __call__(self, path: Gaussian, denoise: ConditionalDenoise, cond: Cond) -> Denoise:
     """The guided denoiser; where `cond` is None, both are told nothing."""
     plain = lambda t, xt: denoise(t, xt, cond, None)
     if self.weight == 1.0:
@@ -268,7 +268,7 @@ def moved(denoise: Denoise, source: Gaussian, target: Gaussian) -> Denoise:
   return denoise_target
 
 
-def _untold(denoise: Conditional) -> Denoise:
+def _untold(denoise: ConditionalDenoise) -> Denoise:
   return lambda t, xt: denoise(t, xt, None, None)
 
 
