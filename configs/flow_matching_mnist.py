@@ -7,7 +7,8 @@ n = 2,000).
 
 Variants:
   optimal: noise is joined to the example of the batch that is near it.
-  reflow: straightens the flow of the run in runs/flow_matching_mnist, which has to be there, for a single step.
+  reflow: straightens the flow of the run in runs/flow_matching_mnist, which has to be there, for a single step. 37 CPU
+    minutes; Frechet distance 5.04 with one evaluation, 2.54 with four.
   smoke: a test of a few seconds.
 """
 
@@ -21,6 +22,7 @@ VARIANTS = {
   "reflow": dict(
     family=dict(
       teacher=dict(name="load.load", workdir="runs/flow_matching_mnist"),
+      times="times.uniform",  # the others are seldom at pure noise, where a single step looks
       likelihood="bounds.Dequantized",
       solver="ode.euler",
       steps=1,
