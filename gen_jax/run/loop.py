@@ -31,7 +31,7 @@ class Program(NamedTuple):
   """Some training steps, compiled at its first call.
 
   Attributes:
-    run: (key, state, store, chunk, first, num) -> (state, metrics [most, M] of `num` steps, whether all is finite).
+    run: (key, state, store, chunk, first, num) -> (state, metrics [most, M] of `num` steps).
     names: the M names of the metrics.
     most: how many steps it takes at most.
   """
@@ -93,17 +93,18 @@ class Loop:
     compiled = False
     while num:
       start = time.perf_counter()
-      state, history, finite = program.run(self._seed, state, self.feed.store, chunk, step, num)
+      state, history = program.run(self._seed, state, self.feed.store, chunk, step, num)
       upcoming = self._next(step + num, pace, most)  # read while the devices work
       history = np.asarray(history)[:num]
       seconds = meshes.agree(time.perf_counter() - start)
-      self._check(step, names, history, finite, state)
+      self._check_metrics(step, names, history)
       log.steps(step, dict(zip(names, history.T, strict=True)), seconds if compiled else None)
       if compiled and options.steps_per_dispatch == "auto":
         pace = int(np.clip(_DISPATCH_SECONDS * num / seconds, 1, most))
       compiled, step, (num, chunk) = True, step + num, upcoming
       stop = int(meshes.agree(signals.received))
       if stop or not num or step % options.save_every == 0:
+        self._check_parameters(step, state)
         self.checkpoints.save(step, state)
       if stop:
         raise Stopped(stop, f"saved at step {step}; the same command goes on from there")
@@ -145,11 +146,11 @@ class Loop:
 
       history = jnp.zeros((most, *traced.out_info[1].shape))
       state, history = jax.lax.fori_loop(0, num, body, (state, history)) if most > 1 else body(0, (state, history))
-      return state, history, _all_finite((state.params, state.ema))
+      return state, history
 
     whole = meshes.replicated(self.mesh)
     places = jax.tree.map(lambda a: a.sharding, state)
-    return Program(compiling.jit(many, donate_argnums=1, out_shardings=(places, whole, whole)), names, most)
+    return Program(compiling.jit(many, donate_argnums=1, out_shardings=(places, whole)), names, most)
 
   def _most_steps(self, chunk: PyTree, jaxpr: Any) -> int:
     """How many steps a program takes at once: one where a loop would slow it down."""
@@ -170,23 +171,30 @@ class Loop:
     chunk = self.feed.chunk(step, num)
     return num, chunk if num == most else jax.tree.map(lambda a: _fill(a, most), chunk)
 
-  def _check(self, first: int, names: list[str], history: np.ndarray, finite: Array, state: State) -> None:
-    """Raises InputError where the steps after `first` went wrong."""
+  def _check_metrics(self, first: int, names: list[str], history: np.ndarray) -> None:
+    """Raises InputError where a metric of the steps after `first` is not finite."""
     bad = ~np.isfinite(history)
     if bad.any():
       i = int(bad.any(1).argmax())
       terms = ", ".join(f"{name} = {value}" for name, value, b in zip(names, history[i], bad[i], strict=True) if b)
-      where = f"step {first + i + 1} (the batch of seed {self.seed}, step {first + i})"
-    elif not finite:
-      paths = jax.tree_util.tree_leaves_with_path({"params": state.params, "ema": state.ema})
-      terms = next(f"parameter {jax.tree_util.keystr(path)}" for path, leaf in paths if not _all_finite(leaf))
-      where = f"steps {first + 1} to {first + len(history)} (batches of seed {self.seed})"
-    else:
-      return
+      raise self._not_finite(f"step {first + i + 1} (the batch of seed {self.seed}, step {first + i}): {terms}")
+
+  def _check_parameters(self, step: int, state: State) -> None:
+    """Raises InputError where what is to be saved after `step` steps is not finite.
+
+    On the host, where it goes anyway: hundreds of small reductions would take longer to compile than to run.
+    """
+    paths = jax.tree_util.tree_leaves_with_path({"params": state.params, "ema": state.ema})
+    bad = next((jax.tree_util.keystr(path) for path, leaf in paths if not _is_finite(leaf)), None)
+    if meshes.agree(bad is not None):
+      where = f"step {step} or before (batches of seed {self.seed})"
+      raise self._not_finite(f"{where}: parameter {bad or 'of another process'}")
+
+  def _not_finite(self, what: str) -> InputError:
     good = self.checkpoints.steps()
     kept = f"the last good checkpoint is step {good[-1]}" if good else "there was no checkpoint yet"
-    raise InputError(
-      f"not finite at {where}: {terms}; {kept}. Lower the lr of the optimizer, or set its clip=1.0, in a new --workdir"
+    return InputError(
+      f"not finite at {what}; {kept}. Lower the lr of the optimizer, or set its clip=1.0, in a new --workdir"
     )
 
 
@@ -205,6 +213,8 @@ def _fill(a: np.ndarray | Array, num: int) -> np.ndarray | Array:
   return xp.concatenate([a, xp.zeros((num - len(a), *a.shape[1:]), a.dtype)])
 
 
-def _all_finite(tree: PyTree) -> Array:
-  floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-  return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in floats])) if floats else jnp.bool_(True)
+def _is_finite(leaf: Array) -> bool:
+  """Whether what this process has of `leaf` is finite."""
+  return not jnp.issubdtype(leaf.dtype, jnp.inexact) or all(
+    np.isfinite(np.asarray(shard.data)).all() for shard in leaf.addressable_shards
+  )
