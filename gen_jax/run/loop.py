@@ -28,7 +28,7 @@ _INIT, _STEPS = 0, 1  # streams of keys that come from the seed
 
 
 class Program(NamedTuple):
-  """Some training steps, compiled at its first call.
+  """Some training steps, compiled.
 
   Attributes:
     run: (key, state, store, chunk, first, num) -> (state, metrics [most, M] of `num` steps).
@@ -61,22 +61,31 @@ class Loop:
   mesh: Mesh
   checkpoints: Checkpoints
 
-  def start(self) -> tuple[int, State]:
-    """(step, state) of the newest good checkpoint, or of the beginning.
+  def restore(self) -> tuple[int, State] | None:
+    """(step, state) of the newest good checkpoint, or None where there is none: it starts from `init`.
 
     Raises:
       InputError: there are checkpoints and none is good; the family does not fit the data.
     """
-    init = jax.jit(lambda key, store, item: self.family.init(_key(key, _INIT), self.feed.batch(store, item)))
-    item = _item(self.feed.chunk(0, 1), 0)
-    with one_line("family"):
-      shapes = jax.eval_shape(init, self._seed, self.feed.store, item)
-    shardings = meshes.state_shardings(self.mesh, shapes, split=self.options.fsdp)
-    found = self.checkpoints.restore(abstract(shapes, shardings))
+    found = self.checkpoints.restore(self.like)
     self.checkpoints.clear(found[0] if found else 0)
-    if found is None:
-      return 0, compiling.jit(init, out_shardings=shardings)(self._seed, self.feed.store, item)
     return found
+
+  def init(self) -> State:
+    """The state before the first step."""
+    places = jax.tree.map(lambda a: a.sharding, self.like)
+    return compiling.jit(self._init, out_shardings=places)(self._seed, self.feed.store, _item(self._example, 0))
+
+  @functools.cached_property
+  def like(self) -> State:
+    """The shapes and dtypes of the state, and where on the devices it goes.
+
+    Raises:
+      InputError: the family does not fit the data.
+    """
+    with one_line("family"):
+      shapes = jax.eval_shape(jax.jit(self._init), self._seed, self.feed.store, _item(self._example, 0))
+    return abstract(shapes, meshes.state_shardings(self.mesh, shapes, split=self.options.fsdp))
 
   def run(self, step: int, state: State, program: Program, log: Writer, signals: Signals) -> State:
     """The state after the last step; `program` takes the steps from `step` on.
@@ -112,12 +121,8 @@ class Loop:
         log.say(f"samples: {grids.write(step, meshes.fetch(self.mesh, state.eval_params))}")
     return state
 
-  @functools.cached_property
-  def _seed(self) -> Key:
-    return jax.random.key(self.seed)
-
-  def program(self, step: int, state: State) -> Program:
-    """What takes the steps from `step` on.
+  def program(self) -> Program:
+    """What takes the steps, compiled.
 
     The number of steps is an argument, so that however a run is cut into dispatches, and wherever it is interrupted
     and resumed, it is this one program that makes every step: the same bits.
@@ -133,9 +138,9 @@ class Loop:
       names[:] = metrics  # in the family's order, which the compiled program forgets
       return state, jnp.stack([jnp.float32(m) for m in metrics.values()])
 
-    chunk = self.feed.chunk(step, 1)
+    chunk = self._example
     with one_line("family"):
-      traced = one.trace(self._seed, state, self.feed.store, _item(chunk, 0), step)
+      traced = one.trace(self._seed, self.like, self.feed.store, _item(chunk, 0), 0)
     most = self._most_steps(chunk, traced.jaxpr)
 
     def many(key, state, store, chunk, first, num):
@@ -145,12 +150,24 @@ class Loop:
         return state, history.at[i].set(row)
 
       history = jnp.zeros((most, *traced.out_info[1].shape))
-      state, history = jax.lax.fori_loop(0, num, body, (state, history)) if most > 1 else body(0, (state, history))
-      return state, history
+      return jax.lax.fori_loop(0, num, body, (state, history)) if most > 1 else body(0, (state, history))
 
-    whole = meshes.replicated(self.mesh)
-    places = jax.tree.map(lambda a: a.sharding, state)
-    return Program(compiling.jit(many, donate_argnums=1, out_shardings=(places, whole)), names, most)
+    places = jax.tree.map(lambda a: a.sharding, self.like)
+    run = compiling.jit(many, donate_argnums=1, out_shardings=(places, meshes.replicated(self.mesh)))
+    run.lower(self._seed, self.like, self.feed.store, _fill(chunk, most), 0, 1).compile()  # where `run` looks for it
+    return Program(run, names, most)
+
+  @functools.cached_property
+  def _seed(self) -> Key:
+    return jax.random.key(self.seed)
+
+  @functools.cached_property
+  def _example(self) -> PyTree:
+    """The data of a step, for its shapes."""
+    return self.feed.chunk(0, 1)
+
+  def _init(self, key: Key, store: PyTree, item: PyTree) -> State:
+    return self.family.init(_key(key, _INIT), self.feed.batch(store, item))
 
   def _most_steps(self, chunk: PyTree, jaxpr: Any) -> int:
     """How many steps a program takes at once: one where a loop would slow it down."""
@@ -169,7 +186,7 @@ class Loop:
     if not num:
       return 0, None
     chunk = self.feed.chunk(step, num)
-    return num, chunk if num == most else jax.tree.map(lambda a: _fill(a, most), chunk)
+    return num, _fill(chunk, most)
 
   def _check_metrics(self, first: int, names: list[str], history: np.ndarray) -> None:
     """Raises InputError where a metric of the steps after `first` is not finite."""
@@ -207,10 +224,14 @@ def _item(chunk: PyTree, i: int | Array) -> PyTree:
   return jax.tree.map(lambda a: a[i], chunk)
 
 
-def _fill(a: np.ndarray | Array, num: int) -> np.ndarray | Array:
-  """`a` with zeros up to `num` rows, where it is: on the host or over the devices."""
-  xp = jnp if isinstance(a, jax.Array) else np
-  return xp.concatenate([a, xp.zeros((num - len(a), *a.shape[1:]), a.dtype)])
+def _fill(chunk: PyTree, num: int) -> PyTree:
+  """`chunk` with zeros up to `num` rows, where it is: on the host or over the devices."""
+
+  def fill(a):
+    xp = jnp if isinstance(a, jax.Array) else np
+    return xp.concatenate([a, xp.zeros((num - len(a), *a.shape[1:]), a.dtype)]) if len(a) < num else a
+
+  return jax.tree.map(fill, chunk)
 
 
 def _is_finite(leaf: Array) -> bool:

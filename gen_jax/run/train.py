@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
+from concurrent import futures
 from typing import Any, Literal
 
 import jax
@@ -90,9 +91,12 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
     scoring.features.check(source.spec.shape)
     checkpoints = checkpoint.Checkpoints(workdir, config, options.keep)
     loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
-    step, state = loop.start()
-    program = loop.program(step, state)
-    rehearse(family, state.params)
+    found = loop.restore()
+    with futures.ThreadPoolExecutor(1) as pool:  # the way to the first step is compiling, two programs at once
+      fresh = None if found else pool.submit(loop.init)
+      rehearse(family, loop.like.params)
+      program = loop.program()
+      step, state = found or (0, fresh.result())
     meshes.barrier("compared")
     if meshes.is_main():  # not before: what was refused leaves no directory behind
       checkpoints.folder.mkdir(parents=True, exist_ok=True)

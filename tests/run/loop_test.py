@@ -60,9 +60,9 @@ def _run(tmp_path, config, family=None, **options):
   )
   checkpoints = Checkpoints(tmp_path, config, options.keep)
   loop = Loop(family=family or Counter(), feed=data, options=options, seed=3, mesh=mesh, checkpoints=checkpoints)
-  step, state = loop.start()
+  step, state = loop.restore() or (0, loop.init())
   with Writer(tmp_path, first=step, last=options.steps, batch_size=10, log_every=options.log_every) as log:
-    return loop.run(step, state, loop.program(step, state), log, Signals())
+    return loop.run(step, state, loop.program(), log, Signals())
 
 
 def test_every_step_once_in_order(tmp_path, load):
@@ -88,6 +88,14 @@ def test_streamed_like_resident(tmp_path, load):
   a = _run(tmp_path / "a", load(), max_resident_bytes=0, steps_per_dispatch=5)
   b = _run(tmp_path / "b", load(), steps_per_dispatch=5)
   jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
+
+
+@pytest.mark.parametrize("resident", [0, 2**30])
+def test_the_steps_are_compiled_once(tmp_path, load, caplog, resident):
+  """What `program` compiles, from shapes alone, is what runs."""
+  with jax.log_compiles():
+    _run(tmp_path, load(), max_resident_bytes=resident, steps_per_dispatch=5)
+  assert len([line for line in caplog.messages if "Finished XLA compilation of jit(many)" in line]) == 1
 
 
 def test_no_step_reuses_a_key(tmp_path, load):
