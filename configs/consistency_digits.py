@@ -12,6 +12,7 @@ Variants:
     moving average, and levels grow with the steps.
   distillation: consistency distillation of the run, a step of Heun's method at a time.
   perceptual: the same, by the distance of a classifier's activations; its features would be no fair judge any more.
+  conditional: distillation of a class-conditional run and its guidance, that in runs/diffusion_digits_conditional.
   tuning: easy consistency tuning, from the parameters of the run.
   two: two evaluations a sample.
   smoke: a test of a few seconds.
@@ -21,6 +22,7 @@ import ml_collections
 
 _STEPS = 1600
 _RUN = dict(name="load.load", workdir="runs/diffusion_digits")
+_TOLD = dict(name="load.load", workdir="runs/diffusion_digits_conditional")
 _DISTILLATION = dict(teacher=_RUN, start=_RUN, weight="neighbours.unit", target_decay=0.95)
 _NEIGHBOURS = {
   None: dict(name="neighbours.doubling", total=_STEPS),
@@ -28,6 +30,7 @@ _NEIGHBOURS = {
   "original": dict(name="neighbours.growing", total=_STEPS, last=20),
   "distillation": dict(name="neighbours.levels", num=18),
   "perceptual": dict(name="neighbours.levels", num=18),
+  "conditional": dict(name="neighbours.levels", num=18),
   "tuning": dict(name="neighbours.tuning", total=_STEPS),
 }
 VARIANTS = {
@@ -39,6 +42,7 @@ VARIANTS = {
     )
   ),
   "distillation": dict(family=_DISTILLATION),
+  "conditional": dict(family=dict(_DISTILLATION, teacher=_TOLD, start=_TOLD, conditions=("label",))),
   "perceptual": dict(
     family=dict(**_DISTILLATION, distance=dict(name="distances.Perceptual", features="activations.digits")),
     evaluate=dict(features="features.identity"),

@@ -22,6 +22,7 @@ VARIANTS = {
   "reflow": dict(
     family=dict(
       teacher=dict(name="load.load", workdir="runs/flow_matching_digits"),
+      times="times.uniform",
       likelihood="bounds.Dequantized",
       solver="ode.euler",
       steps=1,

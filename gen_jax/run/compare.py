@@ -24,6 +24,7 @@ _COLUMNS = {
   "density": "density",
   "coverage": "coverage",
   "confident": ">= 90% sure",
+  "label_accuracy": "as told",
   "class_share_min": "rarest class",
   "class_share_max": "commonest",
   "cross_entropy": "cross entropy",

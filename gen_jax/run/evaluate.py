@@ -104,8 +104,9 @@ def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int) 
   if not np.isfinite(x).all():
     raise InputError("the model draws samples that are not finite: train it longer, or with a smaller learning rate")
   x = x.clip(-1, 1) if source.spec.kind == "image" else x
-  scores = _scores(options.features.embed(x), reference, options.neighbours)
-  floor = _scores(options.features.embed(train["x"]), reference, options.neighbours)
+  real = train if "label" in family.conditions else {}
+  scores = _scores(options.features.embed(x), reference, options.neighbours, cond.get("label"))
+  floor = _scores(options.features.embed(train["x"]), reference, options.neighbours, real.get("label"))
   return {
     "data": label(source),
     "n": num,
@@ -166,8 +167,8 @@ def _rows(source: Source, name: str, num: int, key: Key, rng: np.random.Generato
   return jax.device_get(jax.jit(source.prepare, static_argnums=2)(key, split[index], False))
 
 
-def _scores(embedded, reference, k: int) -> dict[str, Any]:
-  """The distances of (features, probabilities) to those of the reference."""
+def _scores(embedded, reference, k: int, label: np.ndarray | None) -> dict[str, Any]:
+  """The distances of (features, probabilities) to those of the reference, and whether each shows its `label`."""
   (features, probabilities), (of_reference, _) = embedded, reference
   kernel = kid(features, of_reference)
   out = {
@@ -185,6 +186,8 @@ def _scores(embedded, reference, k: int) -> dict[str, Any]:
       "class_share_max": max(shares),
       "class_shares": shares,
     }
+    if label is not None:
+      out["label_accuracy"] = float((probabilities.argmax(-1) == label).mean())
   return out
 
 

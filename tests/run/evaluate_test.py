@@ -119,12 +119,23 @@ def test_classes_conditions_and_bounds():
   assert record["confident"] >= 0.9
   assert record["class_shares"] == pytest.approx(record["class_shares_floor"], abs=0.03)  # labels of real images
   assert record["recall"] < record["recall_floor"]  # there are only ten images
+  assert record["label_accuracy"] == 1.0  # each is drawn as told
+  assert record["label_accuracy_floor"] == pytest.approx(record["features_accuracy"], abs=0.02)
   assert record["log_prob_kind"] == "bound of 7" and record["log_prob_n"] == 100
   key_test = jax.random.split(jax.random.key(0), 4)[1]
   rows = room._rows(Digits(), "test", 1442, key_test, np.random.default_rng(0))
   expected = (rows["x"].reshape(355, -1).sum(1) + rows["label"])[:100].mean() + 7
   assert record["log_prob"] == pytest.approx(expected, rel=1e-5)
   assert record["bits_per_dim"] == pytest.approx(-expected / 64 / np.log(2), rel=1e-5)
+
+
+def test_samples_of_another_class_than_told_are_counted():
+  options = Evaluate(num=355, features=features.digits(), likelihood_num=0)
+  images = one_of_each()
+  record = evaluate(trained(Copies(), images.at[0].set(images[1])), Digits(), options, seed=0)  # no zeros, but ones
+  zeros = Digits().split("test")[np.arange(355)]["label"] == 0
+  assert record["label_accuracy"] == pytest.approx(1 - zeros.mean())
+  assert record["label_accuracy_floor"] > 0.98
 
 
 def test_raw_parameters_are_recorded():
