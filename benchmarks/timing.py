@@ -89,7 +89,7 @@ def _flops(jaxpr: Any) -> float:
   total = 0.0
   for eqn in jaxpr.eqns:
     out = math.prod(eqn.outvars[0].aval.shape)
-    if eqn.primitive.name in ("convolve", "conv_general_dilated"):
+    if eqn.primitive.name in ("convolve", "convolve_undifferentiated", "conv_general_dilated"):
       total += 2 * out * math.prod(eqn.invars[1].aval.shape[:-1])
     elif eqn.primitive.name == "dot_general":
       (contracted, _), _ = eqn.params["dimension_numbers"]

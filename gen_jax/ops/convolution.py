@@ -4,7 +4,8 @@ A convolution y = x * w, the transpose that takes y back to the size of x, and t
 partial derivatives of one trilinear form, sum(y . (x * w)). Derivatives of any order and mode are made of these three.
 XLA's CPU compiler runs a convolution fast where its dimensions come in one order, and rearranges others to it; but not
 inside loops, where those that differentiation makes of a convolution are 50 to 100 times slower. So each of the three
-is written in that order here, and JAX is told that they are each other's derivatives. Other backends are left to JAX.
+is written in that order here, and JAX is told that they are each other's derivatives. A convolution that nobody
+differentiates, such as a sampler's, has a faster form, `winograd`. Other backends are left to JAX.
 """
 
 import inspect
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from gen_jax.ops import winograd
 from gen_jax.types import Array
 
 _ORDER = ("NHWC", "HWIO", "NHWC")
@@ -22,7 +24,7 @@ _ORDER = ("NHWC", "HWIO", "NHWC")
 
 def convolve(x: Array, w: Array, stride: int = 1) -> Array:
   """x [B, H, W, C], w [k, k, C, D] -> [B, ceil(H / stride), ceil(W / stride), D]: "SAME" padding, w is not flipped."""
-  return _pick(_convolve, _convolve_p)(x, w, stride=stride)
+  return _pick(_convolve, _undifferentiated_p)(x, w, stride=stride)
 
 
 def transposed(y: Array, w: Array, size: tuple[int, int], stride: int = 1) -> Array:
@@ -41,6 +43,18 @@ def _convolve(x: Array, w: Array, *, stride: int) -> Array:
   if w.shape[:2] == (1, 1) and stride == 1:
     return jnp.einsum("bhwc,cd->bhwd", x, w[0, 0])
   return jax.lax.conv_general_dilated(x, w, (stride, stride), "SAME", dimension_numbers=_ORDER)
+
+
+def _undifferentiated(x: Array, w: Array, *, stride: int) -> Array:
+  """`_convolve`; where it is known to be faster, by 1.3 to 1.7 times on a CPU, with half as many products.
+
+  In a training step, where images wait in memory for the way back, it gains 8% at most, and takes longer to compile.
+  """
+  wide = min(w.shape[2:]) >= 64 and x.shape[2] > 2
+  exact = x.dtype in (jnp.float32, jnp.float64)  # fewer bits would not survive it
+  if w.shape[:2] == (3, 3) and stride == 1 and wide and exact:
+    return winograd.convolve(x, w)
+  return _convolve(x, w, stride=stride)
 
 
 def _transposed(y: Array, w: Array, *, size: tuple[int, int], stride: int) -> Array:
@@ -108,6 +122,7 @@ def _shape(fn, args, static):
   return out.shape, out.dtype
 
 
+_undifferentiated_p = _primitive("convolve_undifferentiated", _undifferentiated)
 _convolve_p = _primitive("convolve", _convolve)
 _transposed_p = _primitive("convolve_transposed", _transposed)
 _kernel_p = _primitive("convolve_kernel", _kernel)
@@ -128,3 +143,6 @@ ad.defbilinear(
   lambda g, x, y, *, window, stride: _transposed_p.bind(y, g, size=x.aval.shape[1:3], stride=stride),
   lambda g, x, y, *, window, stride: _convolve_p.bind(x, g, stride=stride),
 )
+
+# Once it is differentiated it is one of the three.
+ad.primitive_jvps[_undifferentiated_p] = ad.primitive_jvps[_convolve_p]

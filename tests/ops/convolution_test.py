@@ -76,6 +76,19 @@ def test_derivatives_of_the_transpose(height, width, kernel, stride):
   agree(jax.jit(lambda: derivatives(ours))(), jax.jit(lambda: derivatives(plain_transposed))())
 
 
+def test_wide_ones():
+  """Those that take another form while nobody differentiates them."""
+  key_x, key_w = jax.random.split(jax.random.key(0))
+  x, w = jax.random.normal(key_x, (2, 6, 7, 64)), jax.random.normal(key_w, (3, 3, 64, 70))
+  agree(convolve(x, w), plain(x, w, 1))
+  agree(jax.vmap(lambda x: convolve(x[None], w)[0])(x), plain(x, w, 1))
+  loss = lambda conv: lambda x, w: jnp.sum(jnp.tanh(conv(x, w, 1) / 24))
+  agree(jax.jit(jax.grad(loss(convolve), (0, 1)))(x, w), jax.jit(jax.grad(loss(plain), (0, 1)))(x, w))
+  names = lambda fn: [eqn.primitive.name for eqn in jax.make_jaxpr(fn)(x, w).eqns]
+  assert "convolve_undifferentiated" in names(loss(convolve))
+  assert "convolve_undifferentiated" not in names(jax.grad(loss(convolve)))
+
+
 def test_vmap():
   x, w, _ = arrays(7, 6, 3, 2)
   kernels = jnp.stack([w, 2 * w])
