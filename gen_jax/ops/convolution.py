@@ -103,15 +103,15 @@ def _pick(plain: Callable, primitive: Primitive) -> Callable:
   return primitive.bind if jax.default_backend() == "cpu" else plain
 
 
-def _primitive(name: str, fn: Callable) -> Primitive:
-  """What JAX has to know of one of the three, but for its derivatives."""
+def _primitive(name: str, fn: Callable, batched: Callable | None = None) -> Primitive:
+  """What JAX has to know of a convolution, but for its derivatives; a batch of them is `batched`, or else `fn`."""
   primitive = Primitive(name)
   primitive.def_impl(jax.jit(fn, static_argnames=inspect.getfullargspec(fn).kwonlyargs))
   primitive.def_abstract_eval(lambda *args, **static: jax.core.ShapedArray(*_shape(fn, args, static)))
   mlir.register_lowering(primitive, mlir.lower_fun(fn, multiple_results=False))
 
   def batch(args, axes, **static):
-    return jax.vmap(lambda *args: fn(*args, **static), axes)(*args), 0
+    return jax.vmap(lambda *args: (batched or fn)(*args, **static), axes)(*args), 0
 
   batching.primitive_batchers[primitive] = batch
   return primitive
@@ -122,7 +122,7 @@ def _shape(fn, args, static):
   return out.shape, out.dtype
 
 
-_undifferentiated_p = _primitive("convolve_undifferentiated", _undifferentiated)
+_undifferentiated_p = _primitive("convolve_undifferentiated", _undifferentiated, batched=_convolve)
 _convolve_p = _primitive("convolve", _convolve)
 _transposed_p = _primitive("convolve_transposed", _transposed)
 _kernel_p = _primitive("convolve_kernel", _kernel)
@@ -144,5 +144,6 @@ ad.defbilinear(
   lambda g, x, y, *, window, stride: _convolve_p.bind(x, g, stride=stride),
 )
 
-# Once it is differentiated it is one of the three.
-ad.primitive_jvps[_undifferentiated_p] = ad.primitive_jvps[_convolve_p]
+# Once it is differentiated it is the first of the three.
+for rules in (ad.primitive_jvps, ad.primitive_transposes):
+  rules[_undifferentiated_p] = rules[_convolve_p]

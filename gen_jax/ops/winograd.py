@@ -1,13 +1,15 @@
 """Convolution with windows of 3x3 by Winograd's minimal filtering F(4, 3) along rows (arXiv:1509.09308, sec. 4).
 
-Four neighbours y in a row are the middle coefficients of a product of polynomials, of six pixels d with three weights
-g. Their values at 0, 1, -1, 2, -2 and infinity take one product each, six in place of twelve:
+Four neighbours y in a row are sums of products of six pixels d with three weights g, twelve products. The transpose of
+this map takes four numbers and three to the six coefficients of the product of two polynomials, which is known from
+its values at 0, 1, -1, 2, -2 and infinity, one product each. So are the neighbours, from six products:
 
     y = A [(G g) * (B d)]
 
-A and B, sums with small whole numbers that go through the images once, cost little beside the half of the products
-that is saved. Along columns it stays a convolution, 3x1, of each of six images of a quarter of the width. In float32
-the root mean square error is 1.2e-6 of the result's standard deviation for 128 channels, that of plain sums 4e-7.
+A and B, sums with small whole numbers that go through the images once, cost little beside the products that are saved,
+half of them where 4 divides the width. Along columns it stays a convolution, 3x1, of each of six images of a quarter of
+the width. In float32 the root mean square error is 1.2e-6 of the result's standard deviation for 128 channels, that of
+plain sums 4e-7.
 """
 
 from collections.abc import Sequence

@@ -84,7 +84,7 @@ class Loop:
       InputError: the family does not fit the data.
     """
     with one_line("family"):
-      shapes = jax.eval_shape(jax.jit(self._init), self._seed, self.feed.store, _item(self._example, 0))
+      shapes = jax.eval_shape(self._init, self._seed, self.feed.store, _item(self._example, 0))
     return abstract(shapes, meshes.state_shardings(self.mesh, shapes, split=self.options.fsdp))
 
   def run(self, step: int, state: State, program: Program, log: Writer, signals: Signals) -> State:
@@ -99,7 +99,7 @@ class Loop:
     names, most = program.names, program.most
     pace = 1 if options.steps_per_dispatch == "auto" else most
     num, chunk = self._next(step, pace, most)
-    compiled = False
+    warm = False  # the first dispatch finds its memory and its code in the making
     while num:
       start = time.perf_counter()
       state, history = program.run(self._seed, state, self.feed.store, chunk, step, num)
@@ -107,10 +107,10 @@ class Loop:
       history = np.asarray(history)[:num]
       seconds = meshes.agree(time.perf_counter() - start)
       self._check_metrics(step, names, history)
-      log.steps(step, dict(zip(names, history.T, strict=True)), seconds if compiled else None)
-      if compiled and options.steps_per_dispatch == "auto":
+      log.steps(step, dict(zip(names, history.T, strict=True)), seconds if warm else None)
+      if warm and options.steps_per_dispatch == "auto":
         pace = int(np.clip(_DISPATCH_SECONDS * num / seconds, 1, most))
-      compiled, step, (num, chunk) = True, step + num, upcoming
+      warm, step, (num, chunk) = True, step + num, upcoming
       stop = int(meshes.agree(signals.received))
       if stop or not num or step % options.save_every == 0:
         self._check_parameters(step, state)
@@ -166,8 +166,16 @@ class Loop:
     """The data of a step, for its shapes."""
     return self.feed.chunk(0, 1)
 
-  def _init(self, key: Key, store: PyTree, item: PyTree) -> State:
-    return self.family.init(_key(key, _INIT), self.feed.batch(store, item))
+  @functools.cached_property
+  def _init(self) -> Callable[[Key, PyTree, PyTree], State]:
+    """(key, store, item) -> the first state, traced once."""
+
+    @jax.jit
+    def init(key, store, item):
+      state = self.family.init(_key(key, _INIT), self.feed.batch(store, item))
+      return jax.tree.map(lambda a: jax.lax.convert_element_type(a, jnp.result_type(a)), state)  # weakly typed no more
+
+    return init
 
   def _most_steps(self, chunk: PyTree, jaxpr: Any) -> int:
     """How many steps a program takes at once: one where a loop would slow it down."""
@@ -235,7 +243,7 @@ def _fill(chunk: PyTree, num: int) -> PyTree:
 
 
 def _is_finite(leaf: Array) -> bool:
-  """Whether what this process has of `leaf` is finite."""
+  """Whether `leaf` is finite, as far as this process has the first copy of it."""
   return not jnp.issubdtype(leaf.dtype, jnp.inexact) or all(
-    np.isfinite(np.asarray(shard.data)).all() for shard in leaf.addressable_shards
+    np.isfinite(np.asarray(shard.data)).all() for shard in leaf.addressable_shards if shard.replica_id == 0
   )

@@ -47,7 +47,7 @@ class Writer:
       self._events.close()
 
   def steps(self, first: int, metrics: dict[str, np.ndarray], seconds: float | None) -> None:
-    """Takes in the metrics [num] of the steps after `first`, which took `seconds`; None where it compiled as well."""
+    """Takes in the metrics [num] of the steps after `first`, which took `seconds`; None where that says nothing."""
     if self._quiet:
       return
     num = len(next(iter(metrics.values())))

@@ -84,9 +84,14 @@ def test_wide_ones():
   agree(jax.vmap(lambda x: convolve(x[None], w)[0])(x), plain(x, w, 1))
   loss = lambda conv: lambda x, w: jnp.sum(jnp.tanh(conv(x, w, 1) / 24))
   agree(jax.jit(jax.grad(loss(convolve), (0, 1)))(x, w), jax.jit(jax.grad(loss(plain), (0, 1)))(x, w))
+  back = lambda conv: jax.linear_transpose(lambda x: conv(x, w, 1), x)(jnp.ones((2, 6, 7, 70)))[0]
+  agree(back(convolve), back(plain))
+  agree(jax.vmap(lambda w: convolve(x, w))(jnp.stack([w, 2 * w]))[1], plain(x, 2 * w, 1))
   names = lambda fn: [eqn.primitive.name for eqn in jax.make_jaxpr(fn)(x, w).eqns]
   assert "convolve_undifferentiated" in names(loss(convolve))
   assert "convolve_undifferentiated" not in names(jax.grad(loss(convolve)))
+  whole = str(jax.make_jaxpr(jax.grad(lambda w: jax.vmap(lambda x: loss(convolve)(x[None], w))(x).sum()))(w))
+  assert "optimization_barrier" not in whole  # nor through the other form
 
 
 def test_vmap():

@@ -33,7 +33,7 @@ class Counter:
 
   def init(self, key, batch):
     del key, batch
-    return State(jnp.zeros((), jnp.int32), {"sum": jnp.zeros(2), "keys": jnp.zeros(())}, {})
+    return State(jnp.zeros((), jnp.int32), {"sum": jnp.zeros(2), "keys": 0.0}, {})
 
   def step(self, key, state, batch):
     wrong = lambda name: jnp.where((state.step == self.bad_step) & (self.bad == name), jnp.nan, 0.0)
@@ -91,11 +91,14 @@ def test_streamed_like_resident(tmp_path, load):
 
 
 @pytest.mark.parametrize("resident", [0, 2**30])
-def test_the_steps_are_compiled_once(tmp_path, load, caplog, resident):
-  """What `program` compiles, from shapes alone, is what runs."""
+def test_everything_once(tmp_path, load, caplog, monkeypatch, resident):
+  """The first state is traced once, and what `program` compiles, from its shapes alone, is what runs."""
+  init, traced = Counter.init, []
+  monkeypatch.setattr(Counter, "init", lambda *args: traced.append(1) or init(*args))
   with jax.log_compiles():
     _run(tmp_path, load(), max_resident_bytes=resident, steps_per_dispatch=5)
-  assert len([line for line in caplog.messages if "Finished XLA compilation of jit(many)" in line]) == 1
+  assert len(traced) == 1
+  assert sum("Finished XLA compilation of jit(many)" in line for line in caplog.messages) == 1
 
 
 def test_no_step_reuses_a_key(tmp_path, load):
@@ -114,6 +117,12 @@ def test_not_finite(tmp_path, load, bad, named):
   if bad == "z_first":
     assert "step 18 (the batch of seed 3, step 17)" in str(e.value)
   assert Checkpoints(tmp_path, load()).steps() == [8, 16]
+
+
+def test_not_finite_elsewhere(tmp_path, load, monkeypatch):
+  monkeypatch.setattr(meshes, "agree", lambda value: 1.0 if isinstance(value, bool) else value)
+  with pytest.raises(InputError, match=r"not finite at step 8 or before .*: parameter of another process"):
+    _run(tmp_path, load())
 
 
 def test_diverging_run_names_its_terms(tmp_path, load):
