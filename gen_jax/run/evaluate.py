@@ -80,7 +80,8 @@ def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int) 
   """Every score of a model and how it was made, ready for JSON.
 
   Distances and shares of samples have a twin `<name>_floor`, the same of training images; `*_error` is a standard
-  error. Likelihoods are in nats per example.
+  error; `label_accuracy` is the share of samples to which the features' classifier gives the label that they were
+  told. Likelihoods are in nats per example.
 
   Args:
     trained: the model.
