@@ -9,7 +9,8 @@ Consistency distillation of the first run, a step of Heun's method at a time. 29
 Variants:
   guided: longer, in larger batches, on a GPU; the teacher is guided away from the run in runs/diffusion_mnist_guide, as
     by `diffusion_mnist:autoguided`, which has to be there as well. In 6 minutes of an H100 that was shared: 0.844.
-  conditional: of a class-conditional teacher and its guidance, the run in runs/diffusion_mnist_conditional.
+  conditional: of a class-conditional teacher and its guidance, the run in runs/diffusion_mnist_conditional. 42 CPU
+    minutes of an AMD EPYC; Frechet distance 1.74 with one evaluation, 1.22 with four.
   tuning: easy consistency tuning from the parameters of that run, without a teacher.
   training: improved consistency training, from scratch; on an H100: Frechet distance 6.37.
   two: two evaluations a sample.
