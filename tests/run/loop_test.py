@@ -136,6 +136,16 @@ def test_refused_run_leaves_nothing_behind(tmp_path, load):
   assert not (tmp_path / "run").exists()
 
 
+def test_what_fails_beside_the_compiling_is_told(tmp_path, load, monkeypatch):
+  def init(self):
+    raise InputError("no room for the parameters")
+
+  monkeypatch.setattr(Loop, "init", init)
+  with pytest.raises(InputError, match="no room for the parameters"):
+    train(load(), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
 def test_other_config_is_refused(tmp_path, load):
   config = load({"train.steps": "5"})
   train(config, tmp_path / "run")
