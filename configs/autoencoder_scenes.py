@@ -19,15 +19,15 @@ _WIDER = dict(channels=32)
 _TINY = dict(channels=8, multipliers=(1, 1))
 _DATA = {
   None: dict(name="digit_scenes.DigitScenes", colour=True),
-  "cifar10": dict(name="tfds.CIFAR10"),
+  "cifar10": dict(name="tfds.CIFAR10", flip=True),
   "smoke": dict(name="digits.Digits"),
 }
 VARIANTS = {
   "vq": dict(family=dict(regularizer=dict(name="regularizers.VQ", size=512))),
   "cifar10": dict(
     family=dict(encoder=_WIDER, decoder=_WIDER, distance="distances.l1", optimizer=dict(lr=1e-3, decay_steps=_LONGER)),
-    train=dict(steps=_LONGER),
-    evaluate=dict(num=2000),
+    train=dict(steps=_LONGER, batch_size=128),
+    evaluate=dict(num=2000, features="features.cifar10"),
   ),
   "smoke": dict(
     family=dict(encoder=_TINY, decoder=_TINY, latent=2, optimizer=dict(warmup=0)),

@@ -13,6 +13,7 @@ Variants:
     minutes of an AMD EPYC; Frechet distance 1.74 with one evaluation, 1.22 with four.
   tuning: easy consistency tuning from the parameters of that run, without a teacher.
   training: improved consistency training, from scratch; on an H100: Frechet distance 6.37.
+  original: consistency training as first published, from scratch; sized for a GPU as well.
   two: two evaluations a sample.
   smoke: a test of a few seconds, from random parameters.
 """
@@ -34,19 +35,20 @@ _TEACHERS = {
   **dict.fromkeys((None, "two"), _RUN),
   "guided": dict(**_RUN, overrides=_GUIDED),
   "conditional": _TOLD,
-  **dict.fromkeys(("tuning", "training")),
+  **dict.fromkeys(("tuning", "training", "original")),
   "smoke": _UNTRAINED,
 }
 _STARTS = {
   **dict.fromkeys((None, "two", "guided", "tuning"), _RUN),
   "conditional": _TOLD,
-  "training": None,
+  **dict.fromkeys(("training", "original")),
   "smoke": _UNTRAINED,
 }
 _NEIGHBOURS = {
   None: dict(name="neighbours.levels", num=18),
   "tuning": dict(name="neighbours.tuning", total=_STEPS),
   "training": dict(name="neighbours.doubling", total=_STEPS),
+  "original": dict(name="neighbours.growing", total=_STEPS, last=20),  # of 150, as published, on the digits' grounds
 }
 VARIANTS = {
   "guided": dict(
@@ -56,6 +58,7 @@ VARIANTS = {
   "conditional": dict(family=dict(conditions=("label",))),
   "tuning": dict(family=dict(weight="neighbours.inverse", target_decay=0.0)),
   "training": dict(family=dict(weight="neighbours.inverse", target_decay=0.0)),
+  "original": dict(family=dict(distance="distances.l2", target_decay=0.9)),
   "two": dict(family=dict(steps=2)),
   "smoke": dict(
     data=dict(name="digits.Digits"),

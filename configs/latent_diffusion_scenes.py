@@ -16,10 +16,10 @@ Variants:
 import ml_collections
 
 _STEPS = 2000
-_LONGER = 20_000
+_LONGER = 15_000
 _DATA = {
   None: dict(name="digit_scenes.DigitScenes", colour=True),
-  "cifar10": dict(name="tfds.CIFAR10"),
+  "cifar10": dict(name="tfds.CIFAR10", flip=True),
   "smoke": dict(name="digits.Digits"),
 }
 _UNTRAINED = dict(name="load.untrained", config="configs/autoencoder_scenes.py:smoke")
@@ -32,8 +32,8 @@ VARIANTS = {
         net=dict(channels=64, attention=(0, 1)), conditions=("label",), steps=20, optimizer=dict(decay_steps=_LONGER)
       ),
     ),
-    train=dict(steps=_LONGER),
-    evaluate=_PIXELS,
+    train=dict(steps=_LONGER, batch_size=128, num_samples=100),
+    evaluate={**_PIXELS, "features": "features.cifar10"},
   ),
   "smoke": dict(
     family=dict(

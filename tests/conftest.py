@@ -1,4 +1,7 @@
-"""Tests run on the CPU, with the compilation cache that users have, and programs that are made quickly."""
+"""Tests run on the CPU, with the compilation cache that users have, and programs that are made quickly.
+
+On a GPU: `JAX_PLATFORMS=cuda python -m pytest tests`.
+"""
 
 import os
 import pathlib
@@ -8,6 +11,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if os.environ["JAX_PLATFORMS"] != "cpu":  # whose products have the precision that tests ask for by themselves
+  os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 # most of what tests do is compiling, which takes half the time like this
@@ -21,6 +26,13 @@ def real_data() -> pathlib.Path:
   if not folder.is_dir():
     pytest.skip(f"no real data in {folder}: set GEN_JAX_DATA to the folder that has them")
   return folder
+
+
+@pytest.fixture(scope="session")
+def on_cpu():
+  """For tests of what is only done, or can only be had, on the CPU."""
+  if os.environ["JAX_PLATFORMS"] != "cpu":
+    pytest.skip(f"of the CPU: JAX_PLATFORMS={os.environ['JAX_PLATFORMS']}")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -178,7 +178,7 @@ def test_finished_run(tmp_path, load, capsys):
     assert file["x"].shape == (8, 2) and file["x"].dtype == np.float32
 
 
-def test_convolutions_stay_out_of_loops_on_the_cpu():
+def test_convolutions_stay_out_of_loops_on_the_cpu(on_cpu):
   conv = lambda x: jax.lax.conv(x, x, (1, 1), "SAME")
   inside = lambda x: jax.lax.scan(lambda c, _: (jax.jit(conv)(c), None), x, None, length=2)[0]
   x = jnp.ones((3, 3, 4, 4))
