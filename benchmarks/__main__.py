@@ -22,6 +22,7 @@ from rich.table import Table
 from benchmarks import timing
 from benchmarks.timing import Row
 from gen_jax.run import compile as compiling
+from gen_jax.run import memory
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -62,4 +63,5 @@ def _machine() -> str:
 
 
 if __name__ == "__main__":
+  memory.huge_pages()  # as launch.py does
   main()

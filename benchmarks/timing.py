@@ -43,10 +43,12 @@ class Row:
 
 
 def compare(name: str, ours: Work, peer_name: str, peer: Work, *, runs: int = 5, **what: Any) -> Row:
-  """Times the two in turn, after one run of each to warm up: ours, theirs, ours, theirs, ..."""
-  for work in (ours, peer):
-    seconds(work)
-  pairs = [(seconds(ours), seconds(peer)) for _ in range(runs)]
+  """Times the two in turn: ours, theirs, ours, theirs, ..., each after a run that does not count.
+
+  As in a training, where step follows step: memory that a virtual machine has had back for the seconds of the other's
+  turn takes as long to come again as the work itself.
+  """
+  pairs = [(_again(ours), _again(peer)) for _ in range(runs)]
   mine, theirs = zip(*pairs, strict=True)
   return Row(
     name=name,
@@ -62,6 +64,11 @@ def alone(name: str, ours: Work, *, runs: int = 5, note: str = "", **what: Any) 
   """Times work that has no peer, or whose peer is missing, as `note` says."""
   seconds(ours)
   return Row(name=name, ours=statistics.median(seconds(ours) for _ in range(runs)), peer_name=note, **what)
+
+
+def _again(work: Work) -> float:
+  seconds(work)
+  return seconds(work)
 
 
 def seconds(work: Work) -> float:

@@ -4,7 +4,7 @@
   python launch.py --config=configs/consistency_cifar10.py --workdir=runs/consistency_cifar10
 
 Consistency distillation of the first run and of its guidance, a step of Heun's method at a time. Sized for a GPU, and
-not measured yet.
+not scored yet.
 
 Variants:
   smoke: a test of a few seconds, from random parameters.

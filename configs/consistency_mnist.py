@@ -13,7 +13,8 @@ Variants:
     minutes of an AMD EPYC; Frechet distance 1.74 with one evaluation, 1.22 with four.
   tuning: easy consistency tuning from the parameters of that run, without a teacher.
   training: improved consistency training, from scratch; on an H100: Frechet distance 6.37.
-  original: consistency training as first published, from scratch; sized for a GPU as well.
+  original: consistency training as first published, but for its 150 levels, of which there are 20, from scratch. 22 CPU
+    minutes of an AMD EPYC; Frechet distance 20.0: it learns slowly.
   two: two evaluations a sample.
   smoke: a test of a few seconds, from random parameters.
 """
@@ -48,7 +49,7 @@ _NEIGHBOURS = {
   None: dict(name="neighbours.levels", num=18),
   "tuning": dict(name="neighbours.tuning", total=_STEPS),
   "training": dict(name="neighbours.doubling", total=_STEPS),
-  "original": dict(name="neighbours.growing", total=_STEPS, last=20),  # of 150, as published, on the digits' grounds
+  "original": dict(name="neighbours.growing", total=_STEPS, last=20),
 }
 VARIANTS = {
   "guided": dict(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax.typing import Initializer
 
 from gen_jax.errors import InputError
+from gen_jax.nets.layers import Dense
 from gen_jax.types import Array
 
 
@@ -106,7 +107,7 @@ class MultiHead(nn.Module):
   @nn.compact
   def __call__(self, x: Array, source: Array | None = None, seen: Array | None = None) -> Array:
     """x [B, T, C]; what it attends to, source [B, S, D], itself by default; seen bool [B, S] -> [B, T, C]."""
-    dense = lambda h, init: nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=init)(h)
+    dense = lambda h, init: Dense(x.shape[-1], dtype=self.dtype, kernel_init=init)(h)
     split = lambda h: dense(h, self.init).reshape(*h.shape[:2], self.heads, -1)
     source = x if source is None else source
     out = attend(split(x), split(source), split(source), seen).reshape(x.shape)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.nets.attention import Tokens
-from gen_jax.nets.layers import fourier
+from gen_jax.nets.layers import Dense, fourier
 from gen_jax.nets.text import Text
 from gen_jax.types import Array, Cond, Entry
 
@@ -65,8 +65,8 @@ class Condition(nn.Module):
     told = {"vector": [], "tokens": [], "planes": [x]}
     if self.waves:
       h = fourier(time, self.waves).astype(self.dtype)
-      h = nn.Dense(self.features, dtype=self.dtype)(h)
-      told["vector"].append(nn.Dense(self.features, dtype=self.dtype)(nn.silu(h)))
+      h = Dense(self.features, dtype=self.dtype)(h)
+      told["vector"].append(Dense(self.features, dtype=self.dtype)(nn.silu(h)))
     if self.entries and cond is None:
       cond = {e.name: jnp.zeros((len(x), *e.shape), e.dtype) for e in self.entries}
       hidden = jnp.ones(len(x), bool)
@@ -117,7 +117,7 @@ class _Vectors(_Kind):
 
   @nn.compact
   def __call__(self, vectors: Array, hidden: Array) -> Tokens:
-    value = nn.Dense(self.features, dtype=self.dtype)(nn.LayerNorm(dtype=self.dtype)(vectors))
+    value = Dense(self.features, dtype=self.dtype)(nn.LayerNorm(dtype=self.dtype)(vectors))
     return _after_null(self, value, (vectors != 0).any(-1) & ~hidden[:, None])
 
 
@@ -130,8 +130,8 @@ class _Boxes(_Kind):
     place = fourier(sides.reshape(-1), _WAVES, low=0.5, high=16.0).reshape(*boxes.shape[:2], -1)
     h = nn.Embed(self.entry.size, self.features, dtype=self.dtype)(label)
     h = jnp.concatenate([h, place.astype(self.dtype)], axis=-1)
-    h = nn.silu(nn.Dense(self.features, dtype=self.dtype)(h))
-    h = nn.Dense(self.features, dtype=self.dtype)(h)
+    h = nn.silu(Dense(self.features, dtype=self.dtype)(h))
+    h = Dense(self.features, dtype=self.dtype)(h)
     full = (sides[..., 2] > sides[..., 0]) & (sides[..., 3] > sides[..., 1])
     return _after_null(self, h, full & ~hidden[:, None])
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gen_jax.nets.attention import MultiHead, Tokens
 from gen_jax.nets.condition import Condition
-from gen_jax.nets.layers import dropout, fold, unfold
+from gen_jax.nets.layers import Dense, dropout, fold, unfold
 from gen_jax.types import Array, Cond, Entry
 
 _SIZES = {  # width, depth, heads: table 1
@@ -62,14 +62,14 @@ class DiT(nn.Module):
     told = condition(x, time, cond, hidden)
     h = fold(told.x, self.patch)
     _, height, columns, _ = grid = h.shape
-    h = nn.Dense(width, dtype=self.dtype)(h.reshape(grid[0], height * columns, -1))
+    h = Dense(width, dtype=self.dtype)(h.reshape(grid[0], height * columns, -1))
     h = h + jnp.asarray(positions(height, columns, width), self.dtype)
     block = nn.remat(Block, static_argnums=(4,)) if self.remat else Block
     for _ in range(depth):
       h = block(heads, self.ratio, self.dropout, self.dtype)(h, told.vector, told.tokens, train)
     shift, scale = _modulation(self, told.vector, 2, width)
     h = _norm(self)(h) * (1 + scale) + shift
-    h = nn.Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.zeros_init())(h)
+    h = Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.zeros_init())(h)
     return unfold(h.reshape(*grid[:3], channels), self.patch).astype(jnp.float32)
 
 
@@ -96,7 +96,7 @@ class Block(nn.Module):
     """h [B, T, C], vector [B, E], tokens of the condition -> [B, T, C]."""
     width = h.shape[-1]
     init = nn.initializers.xavier_uniform()
-    dense = lambda features: nn.Dense(features, dtype=self.dtype, kernel_init=init)
+    dense = lambda features: Dense(features, dtype=self.dtype, kernel_init=init)
     drop = lambda h: dropout(h, self.dropout, train)
     parts = _modulation(self, vector, 6, width)
     shift, scale, gate = parts[:3]
@@ -128,5 +128,5 @@ def _norm(module: nn.Module) -> nn.Module:
 
 def _modulation(module: nn.Module, vector: Array, parts: int, width: int) -> list[Array]:
   """`parts` arrays [B, 1, width], linear in the vector and zero at the start."""
-  h = nn.Dense(parts * width, dtype=module.dtype, kernel_init=nn.initializers.zeros_init())(vector)
+  h = Dense(parts * width, dtype=module.dtype, kernel_init=nn.initializers.zeros_init())(vector)
   return jnp.split(h[:, None], parts, axis=-1)

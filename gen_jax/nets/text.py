@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from gen_jax.nets.attention import MultiHead, Tokens
+from gen_jax.nets.layers import Dense
 from gen_jax.types import Array
 
 
@@ -27,7 +28,7 @@ class Text(nn.Module):
   @nn.compact
   def __call__(self, text: Array, hidden: Array) -> Tokens:
     """text int [B, L], zeros where it is over; hidden bool [B] -> tokens [B, 1 + L, features]."""
-    dense = lambda features, h: nn.Dense(features, dtype=self.dtype)(h)
+    dense = lambda features, h: Dense(features, dtype=self.dtype)(h)
     norm = lambda h: nn.LayerNorm(dtype=self.dtype)(h)
     text = jnp.pad(text, ((0, 0), (1, 0)))  # no text holds a zero: here it is the first token
     seen = (text != 0) & ~hidden[:, None]

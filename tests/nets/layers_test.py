@@ -1,5 +1,6 @@
 """Layers against their definitions."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from gen_jax.nets import attention
 from gen_jax.nets.attention import attend
-from gen_jax.nets.layers import Conv, GroupNorm, fold, fourier, unfold, upsample
+from gen_jax.nets.layers import Conv, Dense, GroupNorm, fold, fourier, unfold, upsample
+from gen_jax.run import compile as compiling
 
 
 def randomised(params, key):
@@ -113,3 +115,23 @@ def test_fourier_tells_times_apart(features):
   assert waves.shape == (801, features)
   gaps = jnp.linalg.norm(waves[:, None] - waves, axis=-1) + 10 * jnp.eye(801)
   assert gaps.min() > 0.05  # a hundredth apart at the least, and never the same again
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 7), (2, 3, 7), (2, 3, 4, 7)])
+def test_dense_is_flaxs(shape):
+  x = jax.random.normal(jax.random.key(0), shape)
+  params = Dense(5).init(jax.random.key(1), x)
+  want = nn.Dense(5).apply(params, x)
+  np.testing.assert_allclose(Dense(5).apply(params, x), want, atol=1e-6)
+  assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, nn.Dense(5).init(jax.random.key(1), x))
+
+
+def test_gradients_of_dense_copy_nothing_into_another_layout(on_cpu):
+  def copied(layer):
+    x, params = jnp.ones((2, 16, 8)), {"params": {"kernel": jnp.ones((8, 24)), "bias": jnp.ones(24)}}
+    loss = lambda params, x: jnp.sum(jnp.sin(layer.apply(params, x)))
+    hlo = compiling.jit(jax.grad(loss)).lower(params, x).compile().as_text()
+    (product,) = [line for line in hlo.splitlines() if " dot(" in line and "lhs_contracting_dims={0}" in line]
+    return "rhs_contracting_dims={1}" in product
+
+  assert copied(nn.Dense(24)) and not copied(Dense(24))
