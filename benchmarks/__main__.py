@@ -63,5 +63,5 @@ def _machine() -> str:
 
 
 if __name__ == "__main__":
-  memory.huge_pages()  # as launch.py does
+  memory.huge_pages()  # as in a training that launch.py starts
   main()

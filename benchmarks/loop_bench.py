@@ -72,9 +72,10 @@ def _seconds_to_first_step(folder: pathlib.Path, *, fresh: bool = False) -> floa
     fields = {"train.log_every": 1, "train.steps_per_dispatch": 1, **{f"family.net.{k}": v for k, v in net.items()}}
     command += [f"--config.{field}={value}" for field, value in fields.items()]
     cache = pathlib.Path(run if fresh else folder) / "cache"
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}  # which a command sets for itself
     start = time.perf_counter()
     process = subprocess.Popen(
-      command, cwd=_ROOT, env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}, stdout=subprocess.DEVNULL
+      command, cwd=_ROOT, env=environment | {"JAX_COMPILATION_CACHE_DIR": str(cache)}, stdout=subprocess.DEVNULL
     )
     try:
       return _until_row(process, workdir / "train.jsonl") - start

@@ -19,7 +19,7 @@ from gen_jax.run.train import train
 STEPS = {"train.steps": "20", "family.optimizer.rule": "sgd", "family.optimizer.lr": "1e-4"}
 FLAGS = [f"--config.{k}={v}" for k, v in STEPS.items()]
 
-pytestmark = pytest.mark.usefixtures("on_cpu")  # of which there can be as many as one likes
+pytestmark = pytest.mark.usefixtures("on_cpu")  # there can be as many of them as one likes
 
 FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 
