@@ -13,16 +13,17 @@ Variants:
 
 import ml_collections
 
+_OPTIMIZER = dict(lr=2e-3, b1=0.0, schedule="linear", decay_steps=10_000)
 VARIANTS = {
   "hinge": dict(
-    family=dict(game="adversarial.hinge", spectral_norm=True, r1=0.0),
+    family=dict(adversary=dict(game="adversarial.hinge", spectral_norm=True, r1=0.0)),
   ),
   "wasserstein": dict(
-    family=dict(game="adversarial.wasserstein", gradient_penalty=10.0, d_steps=5, r1=0.0),
+    family=dict(turns=5, adversary=dict(game="adversarial.wasserstein", gradient_penalty=10.0, r1=0.0)),
     train=dict(batch_size=320),
   ),
   "smoke": dict(
-    family=dict(latent=4, generator=dict(channels=(32, 16)), discriminator=dict(channels=(4, 8))),
+    family=dict(latent=4, generator=dict(channels=(32, 16)), adversary=dict(net=dict(channels=(4, 8)))),
     train=dict(steps=4, batch_size=16, num_samples=16),
     evaluate=dict(num=64),
   ),
@@ -38,11 +39,13 @@ def get_config(variant=None):
       family=dict(
         name="gan.GAN",
         generator=dict(name="dcgan.Generator", channels=(64, 32)),
-        discriminator=dict(name="dcgan.Discriminator", channels=(32, 64)),
+        adversary=dict(
+          net=dict(name="dcgan.Discriminator", channels=(32, 64)),
+          r1=0.1,
+          optimizer=_OPTIMIZER,
+        ),
         latent=64,
-        r1=0.1,
-        g_optimizer=dict(lr=2e-3, b1=0.0, schedule="linear", decay_steps=10_000),
-        d_optimizer=dict(lr=2e-3, b1=0.0, schedule="linear", decay_steps=10_000),
+        optimizer=_OPTIMIZER,
       ),
       train=dict(steps=10_000, batch_size=64),
       evaluate=dict(features="features.digits"),

@@ -13,10 +13,11 @@ Variants:
 import ml_collections
 
 _STEPS = 35_000
+_OPTIMIZER = dict(lr=1e-3, b1=0.0, schedule="linear", decay_steps=_STEPS)
 VARIANTS = {
   "smoke": dict(
     data=dict(name="digits.Digits"),
-    family=dict(latent=4, generator=dict(channels=(32, 16)), discriminator=dict(channels=(4, 8))),
+    family=dict(latent=4, generator=dict(channels=(32, 16)), adversary=dict(net=dict(channels=(4, 8)))),
     train=dict(steps=4, batch_size=16, num_samples=16),
     evaluate=dict(num=64, features="features.digits"),
   ),
@@ -32,12 +33,14 @@ def get_config(variant=None):
       family=dict(
         name="gan.GAN",
         generator=dict(name="dcgan.Generator", channels=(128, 64, 32)),
-        discriminator=dict(name="dcgan.Discriminator", channels=(32, 64, 128)),
+        adversary=dict(
+          net=dict(name="dcgan.Discriminator", channels=(32, 64, 128)),
+          r1=0.1,
+          r1_every=4,
+          optimizer=_OPTIMIZER,
+        ),
         latent=64,
-        r1=0.1,
-        r1_every=4,
-        g_optimizer=dict(lr=1e-3, b1=0.0, schedule="linear", decay_steps=_STEPS),
-        d_optimizer=dict(lr=1e-3, b1=0.0, schedule="linear", decay_steps=_STEPS),
+        optimizer=_OPTIMIZER,
       ),
       train=dict(steps=_STEPS, batch_size=64),
       evaluate=dict(features="features.mnist"),

@@ -10,7 +10,7 @@ import ml_collections
 
 VARIANTS = {
   "smoke": dict(
-    family=dict(latent=4, generator=dict(width=16, depth=1), discriminator=dict(width=16, depth=1)),
+    family=dict(latent=4, generator=dict(width=16, depth=1), adversary=dict(net=dict(width=16, depth=1))),
     train=dict(steps=4, batch_size=16, num_samples=16),
     evaluate=dict(num=64),
   ),
@@ -26,11 +26,9 @@ def get_config(variant=None):
       family=dict(
         name="gan.GAN",
         generator=dict(name="mlp.MLP", width=128, depth=3),
-        discriminator=dict(name="mlp.MLP", width=128, depth=3),
+        adversary=dict(net=dict(name="mlp.MLP", width=128, depth=3), r1=0.1, optimizer=dict(lr=1e-3, b1=0.0)),
         latent=8,
-        r1=0.1,
-        g_optimizer=dict(lr=1e-3, b1=0.0),
-        d_optimizer=dict(lr=1e-3, b1=0.0),
+        optimizer=dict(lr=1e-3, b1=0.0),
       ),
       train=dict(steps=10_000, batch_size=256),
       evaluate=dict(),

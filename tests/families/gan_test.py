@@ -12,6 +12,7 @@ from gen_jax.families.gan import GAN
 from gen_jax.nets.dcgan import Discriminator, Generator
 from gen_jax.nets.mlp import MLP
 from gen_jax.ops import adversarial
+from gen_jax.processes.adversary import Adversary
 from gen_jax.steps import Optimizer
 from gen_jax.types import Spec
 
@@ -33,8 +34,9 @@ class Linear(nn.Module):
 def linear(**fields):
   """A GAN on the line of two linear players, by default with plain gradient descent for both."""
   sgd = Optimizer(rule="sgd", lr=LR, b1=0.0)
-  nets = dict(generator=Linear(), discriminator=Linear(), latent=1)
-  return GAN(**{**dict(spec=LINE, **nets, g_optimizer=sgd, d_optimizer=sgd), **fields})
+  adversary = {"net": Linear(), "optimizer": sgd, **fields.pop("adversary", {})}
+  fields = {"optimizer": sgd, **fields, "adversary": Adversary(**adversary)}
+  return GAN(spec=LINE, generator=Linear(), latent=1, **fields)
 
 
 def dense(w, b):
@@ -47,14 +49,20 @@ def weights(tree):
 
 
 def begin(family, x, w_g=0.0, b_g=2.0, w_d=0.5, b_d=-0.3):
-  params = {"g": dense(w_g, b_g), "d": dense(w_d, b_d)}
-  return family.init(jax.random.key(0), {"x": x}).replace(params=params, ema=jax.tree.map(jnp.copy, params))
+  state, params = family.init(jax.random.key(0), {"x": x}), dense(w_g, b_g)
+  known = {**state.extra["adversary"], "params": dense(w_d, b_d)}
+  return state.replace(params=params, ema=jax.tree.map(jnp.copy, params), extra={"adversary": known})
+
+
+def players(state):
+  """The weights of the generator and of the discriminator."""
+  return {"g": weights(state.params), "d": weights(state.extra["adversary"]["params"])}
 
 
 def test_each_player_moves_by_its_own_gradient_on_the_right_data():
   """A generator that always says b, least squares, worked by hand: three turns on three parts, then the generator."""
   x = np.random.default_rng(0).normal(size=(12, 1))
-  family = linear(game=adversarial.least_squares, d_steps=3, ema_decay=0.5)
+  family = linear(adversary=dict(game=adversarial.least_squares), turns=3, ema_decay=0.5)
   state = begin(family, jnp.float32(x))
   new, metrics = jax.jit(family.step)(jax.random.key(1), state, {"x": jnp.float32(x)})
 
@@ -65,30 +73,31 @@ def test_each_player_moves_by_its_own_gradient_on_the_right_data():
     losses.append(0.5 * (error_real**2).mean() + 0.5 * error_fake**2)
     a, e = a - LR * ((error_real * real).mean() + error_fake * b), e - LR * (error_real.mean() + error_fake)
   error = a * b + e - 1  # of the discriminator as it is after its turns
-  np.testing.assert_allclose(weights(new.params["d"]), (a, e), rtol=1e-5)
-  np.testing.assert_allclose(weights(new.params["g"])[1], b - LR * error * a, rtol=1e-5)
+  np.testing.assert_allclose(players(new)["d"], (a, e), rtol=1e-5)
+  np.testing.assert_allclose(players(new)["g"][1], b - LR * error * a, rtol=1e-5)
   np.testing.assert_allclose(metrics["loss_d"], np.mean(losses), rtol=1e-5)
-  np.testing.assert_allclose(metrics["loss_g"], 0.5 * error**2, rtol=1e-5)
+  np.testing.assert_allclose(metrics["loss"], 0.5 * error**2, rtol=1e-5)
   assert int(new.step) == 1
-  ema = weights(new.ema["g"])[1]  # the first step of the average has decay 1/10
-  np.testing.assert_allclose(ema, b + 0.9 * (weights(new.params["g"])[1] - b), rtol=1e-5)
+  ema = weights(new.ema)[1]  # the first step of the average has decay 1/10
+  np.testing.assert_allclose(ema, b + 0.9 * (weights(new.params)[1] - b), rtol=1e-5)
   assert jax.tree.structure(new.ema) == jax.tree.structure(new.params)
 
 
 @pytest.mark.parametrize("still, moves", [("g", "d"), ("d", "g")])
 def test_a_player_at_rest_is_not_moved_by_the_other(still, moves):
-  family = linear(**{f"{still}_optimizer": Optimizer(rule="sgd", lr=0.0)})
+  rest = dict(optimizer=Optimizer(rule="sgd", lr=0.0))
+  family = linear(**(rest if still == "g" else dict(adversary=rest)))
   x = jnp.ones((4, 1))
   state = begin(family, x, w_g=1.0)
   new, _ = jax.jit(family.step)(jax.random.key(1), state, {"x": x})
-  assert weights(new.params[still]) == weights(state.params[still])
-  assert weights(new.params[moves]) != weights(state.params[moves])
+  assert players(new)[still] == players(state)[still]
+  assert players(new)[moves] != players(state)[moves]
 
 
 def test_every_turn_has_codes_of_its_own():
   """With the same codes again, both halves of a batch of equal rows would give the generator's mean twice."""
   seen = []
-  family = linear(d_steps=2)
+  family = linear(turns=2)
   record = lambda key: seen.append(np.asarray(jax.random.key_data(key)).tolist())
   sample = family.sample
   object.__setattr__(family, "sample", lambda key, *a: (jax.debug.callback(record, key), sample(key, *a))[1])
@@ -100,7 +109,7 @@ def test_every_turn_has_codes_of_its_own():
 def test_r1_is_lazy_and_unbiased():
   """A linear logit of slope a has R1 = a^2 / 2 wherever it is; every third turn pays for three."""
   still = Optimizer(rule="sgd", lr=0.0)
-  family = linear(r1=0.8, r1_every=3, d_optimizer=still, g_optimizer=still)
+  family = linear(adversary=dict(r1=0.8, r1_every=3, optimizer=still), optimizer=still)
   x, state, penalties = jnp.ones((4, 1)), None, []
   state, step = begin(family, x), jax.jit(family.step)
   for _ in range(6):
@@ -110,7 +119,8 @@ def test_r1_is_lazy_and_unbiased():
 
 
 def test_the_gradient_penalty_pulls_the_slope_to_one():
-  family = linear(game=adversarial.wasserstein, gradient_penalty=10.0, g_optimizer=Optimizer(rule="sgd", lr=0.0))
+  critic = dict(game=adversarial.wasserstein, gradient_penalty=10.0)
+  family = linear(adversary=critic, optimizer=Optimizer(rule="sgd", lr=0.0))
   x = jnp.full((4, 1), 2.0)  # real and generated data are the same: only the penalty moves the slope
   state, step = begin(family, x, w_d=0.2), jax.jit(family.step)
   _, metrics = step(jax.random.key(1), state, {"x": x})
@@ -121,21 +131,21 @@ def test_the_gradient_penalty_pulls_the_slope_to_one():
 def test_spectral_norm_follows_the_singular_values_through_training():
   """With a discriminator at rest, the vectors of the state converge to the singular vectors of its kernels."""
   still = Optimizer(rule="sgd", lr=0.0)
-  nets = dict(generator=Linear(), discriminator=MLP(width=6, depth=1))
+  adversary = Adversary(net=MLP(width=6, depth=1), spectral_norm=True, optimizer=still)
   spec = Spec(shape=(4,), kind="vector")
-  family = GAN(spec=spec, **nets, latent=1, spectral_norm=True, g_optimizer=still, d_optimizer=still)
+  family = GAN(spec=spec, generator=Linear(), adversary=adversary, latent=1, optimizer=still)
   x = jnp.ones((4, 4))
   start = family.init(jax.random.key(0), {"x": x})
   step = lambda i, state: family.step(jax.random.key(1), state, {"x": x})[0]
   state = jax.jit(lambda s: jax.lax.fori_loop(0, 300, step, s))(start)
   assert jax.tree.structure(state) == jax.tree.structure(start)
   for layer in ("Dense_0", "Dense_1"):
-    u, kernel = state.extra["u"]["params"][layer]["kernel"], np.asarray(state.params["d"]["params"][layer]["kernel"])
+    u, kernel = (np.asarray(state.extra["adversary"][of]["params"][layer]["kernel"]) for of in ("u", "params"))
     np.testing.assert_allclose(np.linalg.norm(kernel @ u), np.linalg.svd(kernel, compute_uv=False)[0], rtol=1e-4)
 
 
 def test_spectral_norm_counts_a_steep_slope_as_one():
-  family = linear(spectral_norm=True)
+  family = linear(adversary=dict(spectral_norm=True))
   x = jnp.full((4, 1), 3.0)
   _, metrics = jax.jit(family.step)(jax.random.key(1), begin(family, x, w_d=-5.0, b_d=0.0), {"x": x})
   np.testing.assert_allclose(metrics["real"], -3.0, rtol=1e-5)
@@ -143,8 +153,9 @@ def test_spectral_norm_counts_a_steep_slope_as_one():
 
 def test_samples_come_to_have_the_mean_and_spread_of_the_data():
   adam = Optimizer(lr=2e-3, b1=0.0)
-  nets = dict(generator=MLP(width=16, depth=1), discriminator=MLP(width=32, depth=2))
-  family = GAN(spec=LINE, **nets, latent=2, r1=0.1, ema_decay=0.99, g_optimizer=adam, d_optimizer=adam)
+  adversary = Adversary(net=MLP(width=32, depth=2), r1=0.1, optimizer=adam)
+  generator = MLP(width=16, depth=1)
+  family = GAN(spec=LINE, generator=generator, adversary=adversary, latent=2, ema_decay=0.99, optimizer=adam)
 
   def step(state, i):
     key_x, key = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
@@ -161,15 +172,15 @@ def test_samples_come_to_have_the_mean_and_spread_of_the_data():
 
 
 @pytest.mark.parametrize(
-  "fields",
+  "fields, adversary",
   [
-    dict(game=adversarial.hinge, spectral_norm=True, d_steps=2, r1=1.0, r1_every=2),
-    dict(game=adversarial.wasserstein, gradient_penalty=10.0, ema_decay=None),
+    (dict(turns=2), dict(game=adversarial.hinge, spectral_norm=True, r1=1.0, r1_every=2)),
+    (dict(ema_decay=None), dict(game=adversarial.wasserstein, gradient_penalty=10.0)),
   ],
 )
-def test_images(fields):
-  nets = dict(generator=Generator(channels=(8, 4)), discriminator=Discriminator(channels=(4, 8)))
-  family = GAN(spec=DIGITS, **nets, latent=3, **fields)
+def test_images(fields, adversary):
+  adversary = Adversary(net=Discriminator(channels=(4, 8)), **adversary)
+  family = GAN(spec=DIGITS, generator=Generator(channels=(8, 4)), adversary=adversary, latent=3, **fields)
 
   @jax.jit
   def run(key, x):
@@ -184,9 +195,9 @@ def test_images(fields):
 @pytest.mark.parametrize(
   "fields, message",
   [
-    (dict(d_steps=0), "d_steps = 0 should be at least 1"),
-    (dict(r1=-1.0), "r1 = -1.0 should not be negative"),
-    (dict(game="adversarial.hnge"), "did you mean 'adversarial.hinge'"),
+    (dict(turns=0), "turns = 0 should be at least 1"),
+    (dict(adversary=dict(r1=-1.0)), "r1 = -1.0 should not be negative"),
+    (dict(adversary=dict(game="adversarial.hnge")), "did you mean 'adversarial.hinge'"),
   ],
 )
 def test_mistakes_are_one_clear_line(fields, message):
@@ -195,5 +206,5 @@ def test_mistakes_are_one_clear_line(fields, message):
 
 
 def test_a_batch_that_cannot_be_cut_is_refused():
-  with pytest.raises(InputError, match="batch of 4 cannot be cut into d_steps = 3"):
-    linear(d_steps=3).init(jax.random.key(0), {"x": jnp.zeros((4, 1))})
+  with pytest.raises(InputError, match="batch of 4 cannot be cut into turns = 3"):
+    linear(turns=3).init(jax.random.key(0), {"x": jnp.zeros((4, 1))})
