@@ -37,7 +37,7 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int = 5) -> Prdc:
   # Neighbours in few dimensions are far closer than the norms that their squared distance is a difference of.
   dtype = np.float32 if real.shape[1] > 128 else np.float64
   real, fake = np.asarray(real, dtype), np.asarray(fake, dtype)
-  of_real, of_fake = (np.concatenate([_kth(d, k) for _, d in _distances(s, s)]) for s in (real, fake))
+  of_real, of_fake = (_reach(s, k) for s in (real, fake))
   inside = np.zeros(len(fake), np.int64)  # how many balls around real examples each fake one lies in
   covered, recalled = np.zeros(len(real), bool), np.zeros(len(real), bool)
   for rows, d in _distances(real, fake):
@@ -49,18 +49,32 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int = 5) -> Prdc:
   return Prdc(*map(float, (precision, recalled.mean(), density, covered.mean())))
 
 
-def _distances(x: np.ndarray, y: np.ndarray):
-  """Yields (rows, squared distances between those rows of x and all of y, up to rounding)."""
+def _reach(x: np.ndarray, k: int) -> np.ndarray:
+  """The squared distance of each of x [N, D] to its k-th neighbour among the others, [N].
+
+  The matrix of distances is symmetric: half of it is made, and serves its rows and its columns.
+  """
+  nearest = np.full((len(x), k + 1), np.inf, x.dtype)  # the smallest so far; each one's to itself, 0, is among them
+  for rows, d in _distances(x, x, after=True):
+    later = slice(rows.stop, None)
+    nearest[rows] = _smallest(nearest[rows], d)
+    nearest[later] = _smallest(nearest[later], np.ascontiguousarray(d[:, _ROWS:].T))
+  return nearest.max(1)
+
+
+def _distances(x: np.ndarray, y: np.ndarray, *, after: bool = False):
+  """Yields (rows, squared distances between those rows of x and all of y, up to rounding), or those from there on."""
   xx, yy = (np.einsum("nd,nd->n", s, s) for s in (x, y))
   for i in range(0, len(x), _ROWS):
-    rows = slice(i, i + _ROWS)
-    d = x[rows] @ y.T
-    d *= -2
-    d += yy
+    rows, columns = slice(i, i + _ROWS), slice(i if after else 0, None)
+    d = (-2 * x[rows]) @ y[columns].T
+    d += yy[columns]
     d += xx[rows, None]
     yield rows, d
 
 
-def _kth(d: np.ndarray, k: int) -> np.ndarray:
-  """The distance to the k-th neighbour in the same set, itself (the nearest, at 0) not counted."""
-  return np.partition(d, k, axis=1)[:, k]
+def _smallest(kept: np.ndarray, d: np.ndarray) -> np.ndarray:
+  """Of each row of `kept` [n, m] and d [n, ...], the m smallest."""
+  num = kept.shape[1]
+  best = np.partition(d, num - 1, axis=1)[:, :num] if d.shape[1] > num else d
+  return np.partition(np.concatenate([kept, best], axis=1), num - 1, axis=1)[:, :num]
