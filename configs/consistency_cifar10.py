@@ -1,4 +1,4 @@
-"""Consistency models on CIFAR-10, 32x32x3, told the class: one network evaluation a sample.
+"""Consistency models on CIFAR-10, 32x32x3, class-conditional: one network evaluation a sample.
 
   python launch.py --config=configs/diffusion_cifar10.py --workdir=runs/diffusion_cifar10
   python launch.py --config=configs/consistency_cifar10.py --workdir=runs/consistency_cifar10

@@ -1,4 +1,4 @@
-"""Diffusion on CIFAR-10, 32x32x3, told the class, sampled with 32 network evaluations.
+"""Diffusion on CIFAR-10, 32x32x3, class-conditional, sampled with 32 network evaluations.
 
   python launch.py --config=configs/diffusion_cifar10.py --workdir=runs/diffusion_cifar10
 

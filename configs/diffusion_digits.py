@@ -6,7 +6,8 @@
 digits features, n = 1,442).
 
 Variants:
-  conditional: class-conditional, with classifier-free guidance of weight 2; Frechet distance 0.625, all as told.
+  conditional: class-conditional, with classifier-free guidance of weight 2; Frechet distance 0.625, label accuracy
+    100%.
   edm2: the layers of EDM2 in a network of that size; Frechet distance 0.369.
   smoke: a test of a few seconds.
 """

@@ -1,25 +1,25 @@
-"""Diffusion on scenes of MNIST digits, 32x32, told what to draw, and scored by whether a digit reader finds it there.
+"""Diffusion on scenes of MNIST digits, 32x32, from a condition, scored by whether a reader finds what it asks for.
 
   python launch.py --config=configs/diffusion_scenes.py --workdir=runs/diffusion_scenes
   python launch.py --mode=sample --workdir=runs/diffusion_scenes --cond="caption=a three left of a seven"
 
-Without a variant it is told a caption, "a three left of a seven", by a transformer that reads bytes and is trained with
+The default condition is a caption, "a three left of a seven", read by a transformer of bytes that is trained with
 it. `digits_found` is the share of the digits asked for that the reader finds at their place, `scenes_right` that of the
 scenes in which it finds all; real scenes have 99% and 98%. Sized for a GPU: on an H100 that was shared with other runs,
-seed 0, n = 1,000, 98% and 97% after 5.3 minutes of steps. Reading comes late: after 5,000 steps of 64, a sixth of the
-examples, 48% and 36%.
+seed 0, n = 1,000, 98% and 97% after 5.3 minutes of steps. Captions are learned late: after 5,000 steps of 64, a
+sixth of the examples, 48% and 36%.
 
 Variants:
-  class: told the class, of one digit, and trained for 5,000 steps of 64: 84% found.
-  layout: told the box and the class of each digit, in as many steps: 96%.
-  map, superresolution, edges, inpainting, colorization: told an image, in 3,000 steps of 64. The class of each
+  class: the class, of one digit, and trained for 5,000 steps of 64: 84% found.
+  layout: the box and the class of each digit, in as many steps: 96%.
+  map, superresolution, edges, inpainting, colorization: an image, in 3,000 steps of 64. The class of each
     pixel: 97%; the scene at 8x8: 62%; its edges: 97%; one half of it, where nobody can know the other: 54%; the grey
     scene, of one with each digit in a hue of its own: 99%.
-  dit: told the caption, with a transformer for a network; not measured.
+  dit: the caption, with a diffusion transformer; not measured.
   guide: the model of the caption, worse: fewer channels, trained for a tenth of the steps.
   autoguided: guided away from the run in runs/diffusion_scenes_guide, of the variant `guide`, which has to be there;
     for a run that is trained: --mode=eval --config=configs/diffusion_scenes.py:autoguided --workdir=...
-  smoke: a transformer told two things at once, in a test of a few seconds.
+  smoke: a transformer with two conditions at once, in a test of a few seconds.
 """
 
 import ml_collections
@@ -32,19 +32,19 @@ _UNET = dict(name="unet.UNet", patch=2, channels=32, multipliers=(1, 2), blocks=
 _DIT = dict(name="dit.DiT", patch=4, width=192, depth=6, heads=3)
 
 
-def _told(*conditions, steps=_STEPS, **data):
+def _on(*conditions, steps=_STEPS, **data):
   family = dict(conditions=conditions, optimizer=dict(decay_steps=steps))
   return dict(data=data, family=family, train=dict(steps=steps, batch_size=64))
 
 
 VARIANTS = {
-  "class": _told("label", single=1.0),
-  "layout": _told("boxes"),
-  "map": _told("map", steps=_FEWER),
-  "superresolution": _told("small", steps=_FEWER),
-  "edges": _told("edges", steps=_FEWER),
-  "inpainting": _told("masked", steps=_FEWER),
-  "colorization": _told("grey", steps=_FEWER, colour=True),
+  "class": _on("label", single=1.0),
+  "layout": _on("boxes"),
+  "map": _on("map", steps=_FEWER),
+  "superresolution": _on("small", steps=_FEWER),
+  "edges": _on("edges", steps=_FEWER),
+  "inpainting": _on("masked", steps=_FEWER),
+  "colorization": _on("grey", steps=_FEWER, colour=True),
   "guide": dict(
     family=dict(net=dict(channels=16), optimizer=dict(decay_steps=_LONGER // 10)), train=dict(steps=_LONGER // 10)
   ),

@@ -113,8 +113,8 @@ def count(params: PyTree) -> int:
   return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def told(spec: Spec, conditions: tuple[str, ...]) -> tuple[Entry, ...]:
-  """What the network of a family with these `conditions` is told.
+def entries(spec: Spec, conditions: tuple[str, ...]) -> tuple[Entry, ...]:
+  """The entries of the data that `conditions` name: what a network is conditioned on.
 
   Raises:
     InputError: the data have no such entry.

@@ -1,7 +1,7 @@
 """Scenes of one or two handwritten digits, with everything that one can say about them.
 
-The digits are those of another source. What a model is told of a scene is known exactly, so that whether it does as it
-is told can be scored (`metrics.scenes`), not only looked at.
+The digits are those of another source. What a condition says of a scene is known exactly, so that whether samples
+follow it can be scored (`metrics.scenes`), not only looked at.
 """
 
 import dataclasses

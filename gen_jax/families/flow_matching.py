@@ -93,7 +93,7 @@ class FlowMatching(Denoising):
     return drawn, drawn["eps"]
 
   def _made(self, key: Key) -> PyTree:
-    """`pairs` rows of noise "eps", what the teacher makes of it, "x", and the labels that it was told."""
+    """`pairs` rows of noise "eps", what the teacher makes of it, "x", and its labels."""
     teacher, path = self.teacher.family, self.teacher.family.path_of(self.teacher.params)
     scale = path.sigma(jnp.asarray(path.t_max))
     chunk = min(_CHUNK, self.pairs)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
-from gen_jax.family import State, told
+from gen_jax.family import State, entries
 from gen_jax.ops.shapes import expand
 from gen_jax.processes import times
 from gen_jax.processes.interpolation import Interpolation
@@ -60,7 +60,7 @@ class Interpolant:
   optimizer: Optimizer = part("steps", "Optimizer")
 
   def __post_init__(self):
-    (entry,) = told(self.spec, self.conditions)
+    (entry,) = entries(self.spec, self.conditions)
     if entry.shape != self.spec.shape:
       raise InputError(
         f"start: {self.start!r} has the shape {entry.shape}, the data {self.spec.shape}: they must agree"

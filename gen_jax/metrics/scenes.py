@@ -50,14 +50,14 @@ def reader() -> Callable[..., dict[str, float]]:
 def score(
   source: DigitScenes, conditions: tuple[str, ...], rows: dict[str, np.ndarray], x: np.ndarray
 ) -> dict[str, float]:
-  """Whether samples show what they were told, and, as `*_floor`, whether the real scenes do.
+  """Whether samples show what their conditions ask for, and, as `*_floor`, whether the real scenes do.
 
   Told only in words or by a class, the places are those that words have; otherwise they are the boxes of the scene.
 
   Args:
     source: the data.
-    conditions: what the model was told; () gives no scores.
-    rows: the test rows that it was told about.
+    conditions: what the samples were conditioned on; () gives no scores.
+    rows: the test rows whose conditions those are.
     x: a sample for each of them, [N, H, W, C].
 
   Raises:

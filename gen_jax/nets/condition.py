@@ -1,4 +1,4 @@
-"""How a denoising network is told the time and whatever else it is conditioned on; the same for every network.
+"""How a denoising network is conditioned on the time and on anything else; the same for every network.
 
 There are three ways in: a vector that scales and shifts inside the blocks (time, labels), tokens that are attended to
 (text, embeddings, boxes), and planes beside the channels of the input (images, maps). Each kind of condition goes one
@@ -19,7 +19,7 @@ from gen_jax.nets.layers import Dense, fourier
 from gen_jax.nets.text import Text
 from gen_jax.types import Array, Cond, Entry
 
-_PLANES = 8  # channels that the class of a pixel is told in
+_PLANES = 8  # channels that embed the class of a pixel
 _WAVES = 16  # Fourier features of each coordinate of a box
 
 
@@ -56,8 +56,8 @@ class Condition(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, time: Array, cond: Cond = None, hidden: Array | None = None) -> Told:
-    """x [B, ...], time [B] or [B, K]; cond: a row per example for each of `entries`, None for nothing told; hidden
-    bool [B]: the examples whose conditions are not told, none of them by default.
+    """x [B, ...], time [B] or [B, K]; cond: a row per example for each of `entries`, None for none; hidden
+    bool [B]: the examples without their conditions, none by default.
 
     Raises:
       InputError: a condition of a kind that there is no way in for.
@@ -73,7 +73,7 @@ class Condition(nn.Module):
     for entry in self.entries:
       hidden = jnp.zeros(len(x), bool) if hidden is None else hidden
       if entry.kind not in _KINDS:
-        raise InputError(f"conditions: {entry.name!r} is a {entry.kind}, which networks are not told: leave it out")
+        raise InputError(f"conditions: {entry.name!r} is a {entry.kind}, which no network takes: leave it out")
       way, module = _KINDS[entry.kind]
       tell = module(entry, self.features, self.text_depth, self.dtype, name=entry.name)
       told[way].append(tell(cond[entry.name], hidden))

@@ -1,4 +1,4 @@
-"""The diffusion transformer (2212.09748): attention between patches, told the time by adaLN-zero."""
+"""The diffusion transformer (2212.09748): attention between patches, conditioned by adaLN-zero."""
 
 from typing import Literal
 
@@ -32,7 +32,7 @@ class DiT(nn.Module):
     ratio: width of the hidden layer of a block, in units of `width`.
     dropout: rate on what each branch of a block adds, when training.
     remat: recompute the inside of blocks on the way back rather than keep it: less memory for a third more time.
-    conditions: what it is told beside the time.
+    conditions: what it is conditioned on beside the time.
     text_depth: blocks of the transformer that reads text, where there is some.
     dtype: compute dtype; parameters and outputs are float32.
   """

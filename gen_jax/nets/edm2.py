@@ -34,7 +34,7 @@ class UNet(nn.Module):
     head_channels: channels of an attention head; divides those of the levels with attention.
     dropout: rate inside the blocks, when training.
     remat: recompute the inside of blocks on the way back rather than keep it: less memory for a third more time.
-    conditions: what it is told beside the time.
+    conditions: what it is conditioned on beside the time.
     text_depth: blocks of the transformer that reads text, where there is some.
     dtype: compute dtype; parameters and outputs are float32.
   """

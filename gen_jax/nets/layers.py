@@ -72,7 +72,7 @@ class GroupNorm(nn.Module):
   def __call__(self, x: Array, scale: Array | None = None, shift: Array | None = None) -> Array:
     """[B, ..., C] -> the same shape; given `scale` and `shift` [B, C]: norm(x) (1 + scale) + shift.
 
-    The latter is how a network is told the time and the label (2105.05233, eq. 3).
+    The latter is how the time and the label condition a network (2105.05233, eq. 3).
     """
     channels = x.shape[-1]
     groups = max(g for g in range(1, min(self.groups, channels) + 1) if channels % g == 0)
@@ -140,7 +140,7 @@ def unfold(x: Array, side: int) -> Array:
 def fourier(time: Array, features: int, *, low: float = 1 / 32, high: float = 4.0) -> Array:
   """cos and sin of `time` at frequencies spaced geometrically from `low` to `high` cycles per unit.
 
-  [B] -> [B, features]; [B, K], as where a network is told where a step starts and how long it is, -> [B, K features].
+  [B] -> [B, features]; [B, K], as for a network of where a step starts and how long it is, -> [B, K features].
   Made for times of order one, such as a quarter of a log signal-to-noise ratio or of log sigma: the slowest wave is
   monotonous over |time| < 8, the fastest resolves hundredths.
   """

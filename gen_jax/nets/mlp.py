@@ -38,13 +38,13 @@ class MLP(nn.Module):
 
 
 class TimeMLP(nn.Module):
-  """A denoising network for vectors: residual blocks, each told the time and the labels.
+  """A denoising network for vectors: residual blocks, each conditioned on the time and the labels.
 
   Attributes:
     width: size of the residual stream.
     depth: number of blocks.
     dropout: rate inside the blocks, when training.
-    conditions: what it is told beside the time: labels.
+    conditions: what it is conditioned on beside the time: labels.
     dtype: compute dtype; parameters and outputs are float32.
   """
 

@@ -16,10 +16,10 @@ from gen_jax.types import Array, Cond, Entry
 class UNet(nn.Module):
   """Residual blocks at ever coarser resolutions and back, with skip connections between equal ones.
 
-  The defaults are DDPM's (2006.11239, appendix B), told the time by scale and shift as in ADM. ADM (2105.05233, section
-  3): resample="block", head_channels=64, more levels with attention. NCSN++ (2011.13456, appendix H): resample="block",
-  rescale=True, progressive=True. Works on any image size; an odd one is rounded up on the way down and cropped on the
-  way back.
+  The defaults are DDPM's (2006.11239, appendix B), conditioned on the time by scale and shift as in ADM. ADM
+  (2105.05233, section 3): resample="block", head_channels=64, more levels with attention. NCSN++ (2011.13456,
+  appendix H): resample="block", rescale=True, progressive=True. Works on any image size; an odd one is rounded up on
+  the way down and cropped on the way back.
 
   Attributes:
     out: output channels; None for as many as the input has.
@@ -35,7 +35,7 @@ class UNet(nn.Module):
     patch: side of the squares of pixels that the network takes and gives as one; at 2 it costs a quarter.
     dropout: rate inside the residual blocks, when training.
     remat: recompute the inside of blocks on the way back rather than keep it: less memory for a third more time.
-    conditions: what it is told beside the time.
+    conditions: what it is conditioned on beside the time.
     text_depth: blocks of the transformer that reads text, where there is some.
     dtype: compute dtype; parameters and outputs are float32.
   """

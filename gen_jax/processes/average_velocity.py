@@ -1,4 +1,4 @@
-"""What models of average velocities have in common: a network told how far to go, and samples in any jumps."""
+"""What models of average velocities have in common: a network that knows how far to go, and samples in any jumps."""
 
 import dataclasses
 from typing import ClassVar
@@ -22,8 +22,8 @@ class AverageVelocity(Conditional):
   """Base of families: u(xt, t, h), the mean of dx/dt over the last h of the way of a trajectory through xt at t.
 
   x(t - h) = xt - h u(xt, t, h); with h = 0, u is the velocity of flow matching, on straight lines
-  xt = (1 - t) x0 + t eps. The network is told t and h, and sampling takes `steps` jumps: as many as one likes, of the
-  same model.
+  xt = (1 - t) x0 + t eps. The network is conditioned on t and h, and sampling takes `steps` jumps, of any number
+  with the same model.
 
   Attributes:
     net: gives an output of the shape of x.

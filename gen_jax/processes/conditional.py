@@ -1,4 +1,4 @@
-"""What all families with one network that is told a time and conditions have in common."""
+"""What all families with one network that is conditioned on the time and more have in common."""
 
 import abc
 import dataclasses
@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
-from gen_jax.family import State, told
+from gen_jax.family import State, entries
 from gen_jax.resolve import part
 from gen_jax.steps import Optimizer, descend
 from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree, Spec
@@ -16,7 +16,7 @@ from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree, Spec
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conditional(abc.ABC):
-  """Base of families: a network that is told the time and what the model is conditioned on.
+  """Base of families: a network that is conditioned on the time and on what `conditions` name.
 
   Attributes:
     spec: the data.
@@ -36,7 +36,7 @@ class Conditional(abc.ABC):
   optimizer: Optimizer = part("steps", "Optimizer")
 
   def __post_init__(self):
-    told(self.spec, self.conditions)
+    entries(self.spec, self.conditions)
 
   def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     """One step of gradient descent on `loss`."""
@@ -51,12 +51,12 @@ class Conditional(abc.ABC):
     return self._net.init(key, batch["x"], self._no_time(len(batch["x"])), self._cond(batch))
 
   def _no_time(self, num: int) -> Array:
-    """What the network is told of the time, for `num` examples, all zeros."""
+    """The input for the time, for `num` examples, all zeros."""
     return jnp.zeros(num)
 
   @functools.cached_property
   def _net(self) -> nn.Module:
-    return self.net.clone(conditions=told(self.spec, self.conditions))
+    return self.net.clone(conditions=entries(self.spec, self.conditions))
 
   def _needed(self, cond: Batch | Cond) -> Cond:
     """`_cond`, of a model that was never trained without it: raises InputError where there is none."""
@@ -65,5 +65,5 @@ class Conditional(abc.ABC):
     return self._cond(cond)
 
   def _cond(self, batch: Batch | Cond) -> Cond:
-    """The entries of `batch` that the network is told; None where there is nothing to tell."""
+    """The entries of `batch` that the network is conditioned on; None where there are none."""
     return {name: batch[name] for name in self.conditions} or None if batch else None

@@ -52,7 +52,7 @@ class Variational:
   interval: `dequantization.logistic`. It starts as uniform noise does.
 
   Attributes:
-    net: a network net(x, time) with a field `out`, its output channels; it is told no time.
+    net: a network net(x, time) with a field `out`, its output channels; its time is always 0.
   """
 
   net: nn.Module = part("nets", "unet.UNet", channels=16, multipliers=(1,), blocks=1, attention=())

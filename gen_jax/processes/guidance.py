@@ -1,7 +1,7 @@
 """Functions from denoiser to denoiser that steer what is sampled.
 
 A conditional denoiser is a function (t, xt, cond, hidden) -> x0, with t a scalar or [B]; `hidden`, bool [B], marks the
-examples whose condition it is not told. A `Guidance` is what a model is sampled with.
+examples whose condition is hidden. A `Guidance` is what a model is sampled with.
 """
 
 import dataclasses
@@ -43,11 +43,11 @@ class Guidance(Protocol):
     """Raises InputError where it does not fit a model of such data that was trained like that."""
 
   def __call__(self, path: Gaussian, denoise: ConditionalDenoise, cond: Cond) -> Denoise:
-    """The guided denoiser; where `cond` is None, the model is told nothing."""
+    """The guided denoiser; where `cond` is None, of the unconditional model."""
 
 
 class Free(NamedTuple):
-  """Guidance away from what the same model says when it is not told the condition.
+  """Guidance away from what the same model says without the condition.
 
   Attributes:
     weight: 1 is conditional, 0 unconditional, more exaggerates the condition.
@@ -63,7 +63,7 @@ class Free(NamedTuple):
     return 1 if self.weight in (0.0, 1.0) else 2
 
   def check(self, spec: Spec, conditions: tuple[str, ...], cond_dropout: float) -> None:
-    """Raises InputError for a model that was always told its condition."""
+    """Raises InputError for a model that was never trained without its condition."""
     del spec, conditions
     if self.weight != 1.0 and not cond_dropout:
       raise InputError(
@@ -72,9 +72,9 @@ class Free(NamedTuple):
       )
 
   def __call__(self, path: Gaussian, denoise: ConditionalDenoise, cond: Cond) -> Denoise:
-    """The guided denoiser; where `cond` is None, it is told nothing."""
+    """The guided denoiser; where `cond` is None, the unconditional one."""
     if cond is None:
-      return _untold(denoise)
+      return _unconditional(denoise)
     if self.weight == 1.0:
       return lambda t, xt: denoise(t, xt, cond, None)
     return self.steer(path, denoise, cond)
@@ -92,7 +92,7 @@ def classifier_free(weight: float = 1.0) -> Free:
       given, free = both(denoise, cond, t, xt)
       return free + weight * (given - free)
 
-    return guided if weight else _untold(denoise)
+    return guided if weight else _unconditional(denoise)
 
   return Free(weight, steer)
 
@@ -139,7 +139,7 @@ def rescaled(weight: float = 1.0, share: float = 0.7) -> Free:
       factor = given.std(axes, keepdims=True) / x0.std(axes, keepdims=True)
       return x0 * (share * factor + 1 - share)
 
-    return guided if weight else _untold(denoise)
+    return guided if weight else _unconditional(denoise)
 
   return Free(weight, steer)
 
@@ -201,7 +201,7 @@ class Auto:
     return 1 if self.weight == 1.0 else 2
 
   def check(self, spec: Spec, conditions: tuple[str, ...], cond_dropout: float) -> None:
-    """Raises InputError for a guide that does not denoise, is of other data, or is told what the model is not."""
+    """Raises InputError for a guide that does not denoise, is of other data, or has more conditions."""
     del cond_dropout
     guide = self.guide.family
     if not isinstance(guide, OnPath):
@@ -211,21 +211,21 @@ class Auto:
     unknown = set(guide.conditions) - set(conditions)
     if unknown:
       raise InputError(
-        f"guidance.guide: it is conditioned on {min(unknown)!r}, which this model is not told: "
+        f"guidance.guide: it is conditioned on {min(unknown)!r}, which this model is not: "
         f"choose a guide with conditions={conditions}"
       )
 
   def __call__(self, path: Gaussian, denoise: ConditionalDenoise, cond: Cond) -> Denoise:
-    """The guided denoiser; where `cond` is None, both are told nothing."""
+    """The guided denoiser; where `cond` is None, both are unconditional."""
     plain = lambda t, xt: denoise(t, xt, cond, None)
     if self.weight == 1.0:
       return plain
     family, params = self.guide.family, self.guide.params
-    told = {name: cond[name] for name in family.conditions} if cond else None
+    known = {name: cond[name] for name in family.conditions} if cond else None
     unguided = dataclasses.replace(family, guidance=classifier_free())
     its = family.path_of(params)
     low, high = jnp.exp(-half_log_snr(its, jnp.array([its.t_min, its.t_max])))
-    guided = autoguided(plain, moved(unguided.denoiser(params, told or None), its, path), self.weight)
+    guided = autoguided(plain, moved(unguided.denoiser(params, known or None), its, path), self.weight)
     return _where(path, (1 - _SLACK) * low, (1 + _SLACK) * high, guided, plain)
 
 
@@ -268,7 +268,7 @@ def moved(denoise: Denoise, source: Gaussian, target: Gaussian) -> Denoise:
   return denoise_target
 
 
-def _untold(denoise: ConditionalDenoise) -> Denoise:
+def _unconditional(denoise: ConditionalDenoise) -> Denoise:
   return lambda t, xt: denoise(t, xt, None, None)
 
 

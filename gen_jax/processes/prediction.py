@@ -5,7 +5,7 @@ Every choice is the preconditioning of arXiv:2206.00364, eq. 7,
   x0 = skip(t) xt + gain(t) net(scale(t) xt, time(t)),
 
 so that a new one is a formula for `skip` and `gain`, and nothing else in the house knows which was chosen. A prediction
-is a function (path, t) -> `Preconditioning`. Inputs are scaled to unit variance, and the network is told the noise as
+is a function (path, t) -> `Preconditioning`. Inputs are scaled to unit variance, and the network is given the noise as
 a quarter of log(sigma / alpha), on any path: networks know neither schedules nor how they are timed.
 """
 
@@ -28,7 +28,7 @@ class Preconditioning(NamedTuple):
     skip: how much of xt is in x0.
     gain: how much of the network's output is in x0; the error of x0 is `gain` times the error of the output.
     scale: what xt is multiplied with on its way into the network.
-    time: what the network is told about the noise.
+    time: the input of the network for the noise level.
   """
 
   skip: Array

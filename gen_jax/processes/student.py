@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
-from gen_jax.family import HasDenoiser, State, told
+from gen_jax.family import HasDenoiser, State, entries
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.conditional import Conditional
 from gen_jax.processes.gaussian import Gaussian
@@ -117,8 +117,8 @@ class Student(Conditional):
 
   def teach(self, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
     """The teacher's denoiser with these parameters, guided as its run says."""
-    told = {name: cond[name] for name in self.teacher.family.conditions} if cond else None
-    return self.teacher.family.denoiser(params, told or None)
+    known = {name: cond[name] for name in self.teacher.family.conditions} if cond else None
+    return self.teacher.family.denoiser(params, known or None)
 
   def _denoise(self, params: PyTree, cond: Cond, key: Key | None = None) -> Callable[[Array, Array], Array]:
     """(t, xt) -> the estimate of the data that the network's output stands for; with `key`, as in training."""
@@ -132,7 +132,7 @@ class Student(Conditional):
     return denoise
 
   def _probe(self, key: Key, batch: Batch) -> PyTree:
-    """Noise, where the teacher's flow takes it, and what it was told on the way."""
+    """Noise, where the teacher's flow takes it, and its conditions."""
     noise = self.path.prior(key, (self.probes, *self.spec.shape))
     row = jnp.arange(self.probes) % len(batch["x"])
     cond = {name: batch[name][row] for name in self.conditions}
@@ -166,7 +166,7 @@ class Student(Conditional):
 
   def _check_network(self, name: str, run: Any) -> None:
     example = {"x": jnp.zeros((1, *self.spec.shape))}
-    example |= {e.name: jnp.zeros((1, *e.shape), e.dtype) for e in told(self.spec, self.conditions)}
+    example |= {e.name: jnp.zeros((1, *e.shape), e.dtype) for e in entries(self.spec, self.conditions)}
     ours, theirs = jax.eval_shape(self._init, jax.random.key(0), example)["params"], run.params["params"]
     shapes = lambda tree: {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(tree)}
     if shapes(ours) != shapes(theirs):

@@ -23,15 +23,15 @@ _COLUMNS = {
   "recall": "recall",
   "density": "density",
   "coverage": "coverage",
-  "confident": ">= 90% sure",
-  "label_accuracy": "as told",
+  "confident": "confident (>= 90%)",
+  "label_accuracy": "label accuracy",
   "class_share_min": "rarest class",
   "class_share_max": "commonest",
   "cross_entropy": "cross entropy",
   "log_prob": "log p, nats",
   "bits_per_dim": "bits/dim",
   "seconds_per_image": "s/image",
-  "evaluations_per_image": "evaluations",
+  "evaluations_per_image": "NFE",
 }
 
 

@@ -32,7 +32,7 @@ from gen_jax.types import Key, PyTree
 
 _SURE = 0.9  # a classifier this sure of a class is confident
 
-# (source, conditions, the rows that samples were told, samples) -> scores
+# (source, conditions, the rows whose conditions samples have, samples) -> scores
 Judge = Callable[[Source, tuple[str, ...], dict[str, np.ndarray], np.ndarray], dict[str, float]]
 
 
@@ -47,7 +47,7 @@ class Evaluate:
     batch_size: how many examples are sampled or scored at once.
     likelihood_num: test examples whose likelihood is taken; 0 for none.
     importance: draws for each example of a likelihood bound; for VAEs, k > 1 makes it IWAE-k.
-    judge: whether samples show what the model was told, such as "scenes.reader"; None where that cannot be seen.
+    judge: whether samples show what their conditions ask for, such as "scenes.reader"; None where that cannot be seen.
   """
 
   num: int = 2000
@@ -80,8 +80,8 @@ def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int) 
   """Every score of a model and how it was made, ready for JSON.
 
   Distances and shares of samples have a twin `<name>_floor`, the same of training images; `*_error` is a standard
-  error; `label_accuracy` is the share of samples to which the features' classifier gives the label that they were
-  told. Likelihoods are in nats per example.
+  error; `label_accuracy` is the share of samples to which the features' classifier gives the label that they are
+  conditioned on. Likelihoods are in nats per example.
 
   Args:
     trained: the model.
@@ -260,7 +260,7 @@ def _density(source: Source, x: np.ndarray) -> dict[str, Any]:
 def _judged(
   source: Source, family: Family, test: dict[str, np.ndarray], options: Evaluate, x: np.ndarray
 ) -> dict[str, float]:
-  """Whether samples show the test rows that the model was told."""
+  """Whether samples show the test rows whose conditions they have."""
   if options.judge is None:
     return {}
   rows = {name: np.resize(value, (len(x), *value.shape[1:])) for name, value in test.items()}

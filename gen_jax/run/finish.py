@@ -21,7 +21,7 @@ _RECONSTRUCTED = 10  # images in a row of reconstructions
 
 
 class Grids:
-  """Grids of samples at several steps of a run, from the same noise and told the same."""
+  """Grids of samples at several steps of a run, from the same noise and conditions."""
 
   def __init__(self, family: Family, source: Source, workdir: pathlib.Path, *, num: int, seed: int):
     self._family, self._source, self._folder, self._num, self._seed = family, source, workdir / "samples", num, seed

@@ -124,7 +124,7 @@ def test_a_denoiser_moves_to_another_path(source, target):
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-  """A family that knows N(0, std^2) data, and adds what it is told, and its own guidance, to every estimate."""
+  """A family that knows N(0, std^2) data, and adds its label and its own guidance to every estimate."""
 
   path: gaussian.Gaussian
   std: float = 1.5
@@ -181,7 +181,7 @@ def test_guides_that_do_not_fit():
   auto(PATH, conditions=("label",)).check(plane, ("label",), 0.0)
   with pytest.raises(InputError, match=r"have the shape \(2,\), these \(3,\)"):
     auto(PATH).check(Spec(shape=(3,), kind="vector"), (), 0.0)
-  with pytest.raises(InputError, match="'label', which this model is not told"):
+  with pytest.raises(InputError, match="'label', which this model is not"):
     auto(PATH, conditions=("label",)).check(plane, (), 0.0)
   blind = guidance.Auto(guide=types.SimpleNamespace(family=types.SimpleNamespace(spec=plane), params=1.0))
   with pytest.raises(InputError, match="does not denoise"):

@@ -37,7 +37,7 @@ def test_markdown(runs, monkeypatch, capsys):
   assert call(monkeypatch, *runs, "--markdown") == 0
   first, second = capsys.readouterr().out.split("50 samples")
   lines = [line for line in first.splitlines() if line.startswith("|")]
-  assert lines[0] == "| run | parameters | Frechet | KID | log p, nats | s/image | evaluations |"
+  assert lines[0] == "| run | parameters | Frechet | KID | log p, nats | s/image | NFE |"
   assert lines[2] == "| training images (floor) |  | 0.25 | 0 |  |  |  |"
   assert lines[3] == "| a | EMA, step 10 | 2.5 | 0.125 ± 0.002 | -80 ± 0.5 (ELBO) | 0.5 | 32 |"
   assert lines[4].startswith("| b | EMA, step 10 | 1.5 |")

@@ -119,7 +119,7 @@ def test_classes_conditions_and_bounds():
   assert record["confident"] >= 0.9
   assert record["class_shares"] == pytest.approx(record["class_shares_floor"], abs=0.03)  # labels of real images
   assert record["recall"] < record["recall_floor"]  # there are only ten images
-  assert record["label_accuracy"] == 1.0  # each is drawn as told
+  assert record["label_accuracy"] == 1.0  # each sample shows its class
   assert record["label_accuracy_floor"] == pytest.approx(record["features_accuracy"], abs=0.02)
   assert record["log_prob_kind"] == "bound of 7" and record["log_prob_n"] == 100
   key_test = jax.random.split(jax.random.key(0), 4)[1]
