@@ -42,10 +42,10 @@ def get_config(variant=None):
         adversary=dict(
           net=dict(name="dcgan.Discriminator", channels=(32, 64)),
           r1=0.1,
-          optimizer=_OPTIMIZER,
+          optimizer=dict(_OPTIMIZER),
         ),
         latent=64,
-        optimizer=_OPTIMIZER,
+        optimizer=dict(_OPTIMIZER),
       ),
       train=dict(steps=10_000, batch_size=64),
       evaluate=dict(features="features.digits"),

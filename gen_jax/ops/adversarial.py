@@ -50,6 +50,17 @@ least_squares = Game(
 wasserstein = Game(lambda real, fake: jnp.mean(fake) - jnp.mean(real), lambda fake: -jnp.mean(fake))
 
 
+def balance(main: Callable[[Array], Array], other: Callable[[Array], Array], x: Array) -> Array:
+  """|gradient of main at x| / |gradient of other at x|, for scalar losses of x [B, ...]; not differentiated.
+
+  With this weight `other` moves x as far as `main` does: arXiv:2012.09841, eq. 7, with the gradients at x instead of
+  the last kernel of the network that made it.
+  """
+  x = jax.lax.stop_gradient(x)
+  size = lambda loss: jnp.linalg.norm(jax.grad(loss)(x))
+  return size(main) / jnp.maximum(size(other), 1e-12)
+
+
 def squared_gradients(discriminator: Callable[[Array], Array], x: Array) -> Array:
   """|gradient of the logit at x|^2: x [B, *shape] -> [B]."""
   grads = jax.grad(lambda x: discriminator(x).sum())(x)

@@ -16,10 +16,12 @@ from gen_jax.families.diffusion import Diffusion
 from gen_jax.families.vae import VAE
 from gen_jax.family import HasDenoiser, HasLogProb
 from gen_jax.nets.mlp import TimeMLP
-from gen_jax.ops import distances
+from gen_jax.ops import adversarial, distances
 from gen_jax.ops.shapes import expand
 from gen_jax.processes import consistency, gaussian, neighbours, prediction
+from gen_jax.processes.adversary import Adversary
 from gen_jax.solvers import edm, sde, semilinear
+from gen_jax.steps import Optimizer
 from gen_jax.types import Spec
 
 PLANE = Spec(shape=(2,), kind="vector", classes=3)
@@ -249,6 +251,65 @@ def test_the_report_knows_how_far_off_a_function_is():
   np.testing.assert_allclose(off["endpoint_distance"], 0.5, rtol=0.1)  # off times an input of unit variance
   assert off["endpoint_distances"][-1] == 0 and off["consistency_error"] > 3 * exact["consistency_error"]
   assert Consistency(spec=PLANE, **exact_student(path)).report(jax.random.key(1), params, 5) == {}
+
+
+class Slope(nn.Module):
+  """A logit w x, summed over the coordinates."""
+
+  out: tuple = ()
+
+  @nn.compact
+  def __call__(self, x):
+    return x @ self.param("w", nn.initializers.constant(0.5), (2,))
+
+
+def contested(weight=1.0, lr=0.1):
+  """A student that maps everything to about zero, the teacher's average being elsewhere, and a linear adversary."""
+  opponent = Adversary(net=Slope(), game=adversarial.wasserstein, optimizer=Optimizer(rule="sgd", lr=lr, b1=0.0))
+  family = Consistency(
+    spec=PLANE,
+    path=gaussian.edm(),
+    net=Table(lambda r: 0.0 * r),
+    prediction=prediction.x0(),
+    distance=distances.l2(),
+    adversary=opponent,
+    adversarial_weight=weight,
+    target_decay=0.9,
+    optimizer=Optimizer(rule="sgd", lr=0.0),
+  )
+  state, x = start(family), jax.random.normal(jax.random.key(1), (64, 2))
+  away = jax.tree.map(lambda p: p + 0.3, state.params)
+  return family, state.replace(extra={**state.extra, "target": away}), {"x": x + jnp.array([2.0, -1.0])}
+
+
+def test_the_game_moves_a_student_as_far_as_its_distance_does():
+  """At the estimates, of which the linear adversary's gradient is -w / B: with a weight, so many times as far."""
+  family, state, batch = contested(weight=3.0)
+  loss = lambda p, key=jax.random.key(2): family.loss(p, state, key, batch)
+  (_, (metrics, extra)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+  part = lambda name: jax.grad(lambda p: loss(p)[1][0][name])(state.params)
+  expected = jax.tree.map(lambda e, c: e + metrics["weight"] * c, part("error"), part("caught"))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), grads, expected)
+  np.testing.assert_allclose(metrics["caught"], -0.5 * extra["estimate"].sum(-1).mean(), rtol=1e-5)
+  # |grad of error| = |a - b| / B = sqrt(2 error / B), and |grad of caught| = |w| / sqrt(B) with |w|^2 = 1/2
+  np.testing.assert_allclose(metrics["weight"], 3 * np.sqrt(2 * metrics["error"] / 0.5), rtol=1e-5)
+  again, _ = jax.jit(family.step)(jax.random.key(2), state, batch)
+  assert jax.tree.structure(again) == jax.tree.structure(state), "estimates are not kept"
+
+
+def test_an_adversary_learns_from_data_and_from_estimates():
+  """Of the Wasserstein game w moves by lr (mean of data - mean of estimates)."""
+  family, state, batch = contested(lr=0.1)
+  state = state.replace(params=state.extra["target"])  # whose estimates are not zero
+  estimate = family.loss(state.params, state, jax.random.key(2), batch)[1][1]["estimate"]
+  new, metrics = jax.jit(family.step)(jax.random.key(2), state, batch)
+  w = new.extra["adversary"]["params"]["params"]["w"]
+  assert np.abs(estimate.mean(0)).max() > 0.1
+  np.testing.assert_allclose(w, 0.5 + 0.1 * (batch["x"].mean(0) - estimate.mean(0)), rtol=1e-4)
+  assert metrics["fake"] == pytest.approx(0.5 * float(estimate.sum(-1).mean()), rel=1e-4)
+  assert metrics["real"] == pytest.approx(0.5 * float(batch["x"].sum(-1).mean()), rel=1e-5)
+  assert int(new.extra["adversary"]["turns"]) == 1
+  jax.tree.map(np.testing.assert_array_equal, new.params, state.params)
 
 
 def test_conditions_reach_teacher_and_student():

@@ -77,3 +77,14 @@ def test_r1_of_a_quadratic():
   expected = 0.5 * (np.linalg.norm(x @ a + b, axis=1) ** 2).mean()
   critic = lambda x: 0.5 * jnp.einsum("bi,ij,bj->b", x, jnp.float32(a), x) + x @ jnp.float32(b)
   np.testing.assert_allclose(adversarial.r1(critic, jnp.float32(x)), expected, rtol=1e-5)
+
+
+def test_a_balanced_loss_moves_as_far_as_the_other():
+  """|grad of 3 sum x| = 3 sqrt(n), |grad of |x|^2 / 2| = |x|; beside a loss without a slope the weight is finite."""
+  x = jnp.array([[3.0, 0.0], [0.0, 4.0]])
+  line, bowl = lambda x: 3 * x.sum(), lambda x: 0.5 * jnp.square(x).sum()
+  np.testing.assert_allclose(adversarial.balance(line, bowl, x), 3 * 2 / 5, rtol=1e-6)
+  np.testing.assert_allclose(adversarial.balance(bowl, line, x), 5 / (3 * 2), rtol=1e-6)
+  slope = jax.grad(lambda x: adversarial.balance(line, bowl, x))(x)
+  assert not slope.any(), "it is a weight, not a loss"
+  assert np.isfinite(adversarial.balance(line, lambda x: 0.0 * x.sum(), x))
