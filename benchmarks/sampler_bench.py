@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from benchmarks.timing import Row, compare
 from gen_jax.families.diffusion import Diffusion
-from gen_jax.family import told
+from gen_jax.family import entries
 from gen_jax.nets.unet import UNet
 from gen_jax.processes import gaussian, guidance, prediction
 from gen_jax.run import compile as compiling
@@ -61,7 +61,7 @@ def _row(name: str, size: int, solver: Solver, **fields) -> Row:
   )
   if family.evaluations * _BATCH != _EVALUATIONS * size:
     raise AssertionError(f"{name}: {family.evaluations} evaluations of {_BATCH} are not {_EVALUATIONS} of {size}")
-  net, key = family.net.clone(conditions=told(_SPEC, family.conditions)), jax.random.key(0)
+  net, key = family.net.clone(conditions=entries(_SPEC, family.conditions)), jax.random.key(0)
   cond = {"label": jnp.arange(_BATCH)} if family.conditions else None
   params = jax.jit(family.init)(key, {"x": jnp.zeros((1, *_SPEC.shape)), "label": jnp.zeros(1, jnp.int32)}).params
   sample = compiling.jit(family.sample, static_argnums=2)

@@ -1,6 +1,7 @@
 """The shape of the house: imports point one way, files stay readable, configs are plain data."""
 
 import ast
+import importlib.util
 import pathlib
 
 import pytest
@@ -104,3 +105,11 @@ def test_no_pickle_no_tensorflow(path):
   for node in ast.walk(tree):
     if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
       assert isinstance(node.value, ast.Constant) and node.value.value is False
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.name)
+def test_benchmarks_import_what_there_is(path):
+  """They need packages that tests do not have, and so nothing else would see that a name is gone."""
+  for _, name in house_imports(path):
+    module, _, attribute = name.rpartition(".")
+    assert hasattr(importlib.import_module(module), attribute) or importlib.util.find_spec(name), name
