@@ -1,10 +1,12 @@
 """What surrounds the steps: many of them in one dispatch against one in each, and the way to the first.
 
-The peer of 50 steps per dispatch is one step per dispatch, of our own. The time to the first training step is that
-from the command to its row in `train.jsonl`, for the U-Net of `unet_bench.py` on handwritten digits.
+The peer of 50 steps per dispatch is one step per dispatch, of our own: both are trainings by `launch.py`, of three
+families with multilayer perceptrons, and what is compared is the median of the rates in their `train.jsonl`. The time
+to the first training step is that from the command to its row there, for the U-Net of `unet_bench.py` on handwritten
+digits.
 """
 
-import functools
+import json
 import os
 import pathlib
 import statistics
@@ -14,25 +16,21 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-import jax
-import jax.numpy as jnp
-
-from benchmarks.timing import Row, Work, compare
-from gen_jax.families.diffusion import Diffusion
-from gen_jax.nets.mlp import TimeMLP
-from gen_jax.run import compile as compiling
-from gen_jax.types import Spec
+from benchmarks.timing import Row
 
 _ROOT = pathlib.Path(__file__).parent.parent
-_STEPS, _BATCH = 50, 256
+_STEPS = 50  # of a dispatch
+_TRAINED = 1000  # steps of each training
+_SMALL = ("vae_digits", "diffusion_ring", "gan_ring")
 _RUNS = 3
 
 
 def rows(name: str) -> Iterator[Row]:
   """Yields the rows whose name has `name` in it."""
-  dispatch = f"MLP-sized step: {_STEPS} steps in one dispatch"
-  if name in dispatch:
-    yield compare(dispatch, _steps(num=_STEPS), "one step in each", _steps(num=1), runs=15)
+  for config in _SMALL:
+    dispatch = f"{config}: {_STEPS} steps in one dispatch"
+    if name in dispatch:
+      yield _dispatches(dispatch, config)
   for cache in ("cold", "warm"):
     first = f"command to first training step, U-Net, {cache} compilation cache"
     if name in first:
@@ -43,40 +41,34 @@ def rows(name: str) -> Iterator[Row]:
       yield Row(name=first, ours=statistics.median(runs))
 
 
-def _steps(num: int) -> Work:
-  """_STEPS training steps of a small MLP, `num` of them per dispatch."""
-  family, key = Diffusion(spec=Spec(shape=(2,), kind="vector"), net=TimeMLP()), jax.random.key(0)
-  batch = {"x": jax.random.normal(key, (_BATCH, 2))}
-  state = jax.jit(family.init)(key, batch)
+def _dispatches(name: str, config: str) -> Row:
+  """Seconds of _STEPS steps in one dispatch and in as many, in turn."""
+  pairs = [(_STEPS / _rate(config, _STEPS), _STEPS / _rate(config, 1)) for _ in range(_RUNS)]
+  mine, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+  return Row(name=name, ours=mine, peer_name="one step in each", peer=theirs, ratios=tuple(b / a for a, b in pairs))
 
-  @functools.partial(compiling.jit, donate_argnums=0)
-  def dispatch(state, first):
-    step = lambda state, i: family.step(jax.random.fold_in(key, i), state, batch)
-    return jax.lax.scan(step, state, first + jnp.arange(num))
 
-  def work():
-    nonlocal state
-    for first in range(0, _STEPS, num):
-      state, metrics = dispatch(state, first)
-    return metrics
-
-  return work
+def _rate(config: str, num: int) -> float:
+  """The median number of steps per second of a training with `num` of them per dispatch."""
+  with tempfile.TemporaryDirectory() as folder:
+    workdir = pathlib.Path(folder) / "run"
+    fields = {"train.steps": _TRAINED, "train.steps_per_dispatch": num, "evaluate.num": 64}
+    subprocess.run(_command(config, workdir, fields), cwd=_ROOT, env=_environment(), capture_output=True, check=True)
+    rows = map(json.loads, (workdir / "train.jsonl").read_text().splitlines())
+    return statistics.median(row["steps_per_second"] for row in rows if "steps_per_second" in row)
 
 
 def _seconds_to_first_step(folder: pathlib.Path, *, fresh: bool = False) -> float:
   """From the command to its first row; `folder` holds the compilation cache, unless it is to start `fresh`."""
   with tempfile.TemporaryDirectory(dir=folder) as run:
     workdir = pathlib.Path(run) / "run"
-    command = [sys.executable, "launch.py", "--config=configs/diffusion_digits.py", f"--workdir={workdir}"]
     net = dict(channels=64, multipliers=(1, 2, 2), blocks=2, attention=(1,))
     fields = {"train.log_every": 1, "train.steps_per_dispatch": 1, **{f"family.net.{k}": v for k, v in net.items()}}
-    command += [f"--config.{field}={value}" for field, value in fields.items()]
+    command = _command("diffusion_digits", workdir, fields)
     cache = pathlib.Path(run if fresh else folder) / "cache"
-    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}  # which a command sets for itself
+    environment = _environment() | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     start = time.perf_counter()
-    process = subprocess.Popen(
-      command, cwd=_ROOT, env=environment | {"JAX_COMPILATION_CACHE_DIR": str(cache)}, stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command, cwd=_ROOT, env=environment, stdout=subprocess.DEVNULL)
     try:
       return _until_row(process, workdir / "train.jsonl") - start
     finally:
@@ -91,3 +83,13 @@ def _until_row(process: subprocess.Popen, file: pathlib.Path) -> float:
       return time.perf_counter()
     time.sleep(0.01)
   raise RuntimeError(f"the run ended with code {process.returncode} before its first step")
+
+
+def _command(config: str, workdir: pathlib.Path, fields: dict[str, object]) -> list[str]:
+  settings = [f"--config.{field}={value}" for field, value in fields.items()]
+  return [sys.executable, "launch.py", f"--config=configs/{config}.py", f"--workdir={workdir}", *settings]
+
+
+def _environment() -> dict[str, str]:
+  """That of a command that a user gives: it sets GLIBC_TUNABLES for itself."""
+  return {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
