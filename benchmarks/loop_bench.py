@@ -53,7 +53,8 @@ def _rate(config: str, num: int) -> float:
   with tempfile.TemporaryDirectory() as folder:
     workdir = pathlib.Path(folder) / "run"
     fields = {"train.steps": _TRAINED, "train.steps_per_dispatch": num, "evaluate.num": 64}
-    subprocess.run(_command(config, workdir, fields), cwd=_ROOT, env=_environment(), capture_output=True, check=True)
+    command = _command(config, workdir, fields)
+    subprocess.run(command, cwd=_ROOT, env=_environment(), stdout=subprocess.DEVNULL, check=True)
     rows = map(json.loads, (workdir / "train.jsonl").read_text().splitlines())
     return statistics.median(row["steps_per_second"] for row in rows if "steps_per_second" in row)
 
