@@ -63,7 +63,7 @@ def _reach(x: np.ndarray, k: int) -> np.ndarray:
 
 
 def _distances(x: np.ndarray, y: np.ndarray, *, after: bool = False):
-  """Yields (rows, squared distances between those rows of x and all of y, up to rounding), or those from there on."""
+  """Yields (rows, squared distances up to rounding): those rows of x to all of y, or to those rows and all `after`."""
   xx, yy = (np.einsum("nd,nd->n", s, s) for s in (x, y))
   for i in range(0, len(x), _ROWS):
     rows, columns = slice(i, i + _ROWS), slice(i if after else 0, None)
