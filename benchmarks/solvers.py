@@ -7,8 +7,8 @@ solvers start from the same 256 points. What is measured is the root mean square
 from those of a solution with 20,000 steps of RK4. A solver's last call is the denoising at t_min. A method of several
 calls a step takes as many steps as the number at the head of the column allows, its peers then make the same number of
 calls. On each side, an algorithm's error is the least over the grids that the library has. All is in float64, also the
-noise levels of diffusers, which it rounds to float32; it lowers the order of UniPC's last step, and we do not. Prints a
-table; writes errors.json and errors.png.
+noise levels of diffusers, which it computes in float32 from rounded ends; it lowers the order of UniPC's last step, and
+we do not. Prints a table; writes errors.json and errors.png.
 """
 
 import argparse
@@ -38,8 +38,10 @@ GRIDS = {
   "t": grids.linear(),
   "log-SNR": grids.log_snr(),
   "rho": grids.rho(),
+  "rho < 0": grids.rho(-10.0),
   "quadratic": grids.quadratic(),
   "cosine": grids.cosine(),
+  "shifted": grids.shifted(1 / 3),
   # What diffusers calls linspace: it denoises from well above the least noise.
   "t, cut short": lambda path, num: jnp.linspace(path.t_max, path.t_max / (num + 1), num + 1),
 }
@@ -102,8 +104,8 @@ def main() -> None:
     ours = dict(measure_ours(along, problem, x, exact))
     theirs = dict(measure_diffrax(along, problem, x, exact))
     if importlib.util.find_spec("diffusers"):
-      start = float(along.sigma(along.t_max) / along.alpha(along.t_max))
-      theirs = merge(theirs, measure_diffusers(np.asarray(x), start, np.asarray(exact)))
+      ends = (float(along.sigma(t) / along.alpha(t)) for t in (along.t_max, along.t_min))
+      theirs = merge(theirs, measure_diffusers(np.asarray(x), *ends, np.asarray(exact)))
   Console(width=150).print(table(ours, theirs))
   flags.out.mkdir(parents=True, exist_ok=True)
   (flags.out / "errors.json").write_text(json.dumps({"ours": ours, "peers": theirs}, indent=2) + "\n")
@@ -195,7 +197,7 @@ def measure_diffrax(*setting) -> Iterator[tuple[str, dict[str, Errors]]]:
     yield name, {f"diffrax, {grid}": e for grid, e in errors.items()}
 
 
-def measure_diffusers(x, start, exact) -> Iterator[tuple[str, dict[str, Errors]]]:
+def measure_diffusers(x, start, end, exact) -> Iterator[tuple[str, dict[str, Errors]]]:
   """(algorithm, "scheduler, grid" -> errors)."""
   import diffusers
   import torch
@@ -208,7 +210,7 @@ def measure_diffusers(x, start, exact) -> Iterator[tuple[str, dict[str, Errors]]
     for calls in CALLS:
       equal = (calls - 1) // evaluations * evaluations + 1
       try:
-        errors[calls] = rms(sample(make(), torch.tensor(x), start, equal), exact)
+        errors[calls] = rms(sample(make(), torch.tensor(x), start, end, equal), exact)
       except (ValueError, IndexError, AssertionError):
         continue  # too few steps for this scheduler
     yield name, {label: errors}
@@ -259,8 +261,8 @@ def schedulers() -> Iterator[tuple[str, str, Callable]]:
     yield "PNDM", label, lambda kind=kind: d.PNDMScheduler(**betas, **kind)
 
 
-def sample(scheduler, x, start, calls):
-  """What a scheduler makes of `x`, at sigma / alpha = `start`, in at most `calls` calls of the exact noise."""
+def sample(scheduler, x, start, end, calls):
+  """What a scheduler makes of `x`, at sigma / alpha = `start`, in at most `calls` calls down to `end`."""
   import torch
 
   for steps in range(calls, 0, -1):  # some need more calls than steps
@@ -270,7 +272,7 @@ def sample(scheduler, x, start, calls):
     if len(scheduler.timesteps) <= calls:
       break
   if hasattr(scheduler, "sigmas"):
-    scheduler.sigmas = scheduler.sigmas.double() * (start / scheduler.sigmas[0].double())
+    scheduler.sigmas = unrounded(scheduler, start, end)
   around = torch.sqrt(1 + scheduler.sigmas[0].double() ** 2) if _scales(scheduler) else 1.0  # it works on x / alpha
   x = x * around
   for i, t in enumerate(scheduler.timesteps):
@@ -286,6 +288,23 @@ def sample(scheduler, x, start, calls):
       return x0  # its last step goes nowhere: it would leave the sample with the noise of the last level
     x = scheduler.step((given - alpha * x0) / sigma, t, x).prev_sample
   return x
+
+
+def unrounded(scheduler, start, end):
+  """The levels sigma / alpha of a scheduler, from `start`; where they are a function of their ends, in float64.
+
+  Its own least level has the rounding of 1 - alphas_cumprod in float32, which shows in errors of 1e-8.
+  """
+  import torch
+
+  levels, config = scheduler.sigmas.double(), scheduler.config
+  num = len(scheduler.timesteps)  # the last level is where its last step ends
+  even = config.get("use_exponential_sigmas") or config.get("use_lu_lambdas")
+  if not (even or config.get("use_karras_sigmas")) or len(levels[:num].unique()) < num:
+    return levels * (start / levels[0])  # they are of times, or it repeats them
+  to, back = (np.log, torch.exp) if even else (lambda v: v ** (1 / 7), lambda v: v**7)
+  levels[:num] = back(torch.linspace(to(start), to(end), num, dtype=torch.float64))
+  return levels
 
 
 def _scales(scheduler) -> bool:

@@ -31,7 +31,8 @@ def rho(power: float = 7.0) -> Grid:
   """Evenly spaced in (sigma / alpha)^(1 / power): arXiv:2206.00364, eq. 5.
 
   Args:
-    power: the larger, the more of the steps lie at little noise.
+    power: the larger, the more of the steps lie at little noise; `log_snr` is that of infinity, and a negative power
+      puts still more of them there.
   """
 
   def grid(path, num):

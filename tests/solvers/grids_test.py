@@ -21,6 +21,20 @@ def test_rho_is_that_of_edm():
 
 
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("power", [2.0, -10.0])
+def test_any_power_of_the_noise_level_can_be_even(path, power):
+  path = PATHS[path]
+  gaps = np.diff(np.exp(-np.asarray(half_log_snr(path, grids.rho(power)(path, 20))) / power))
+  np.testing.assert_allclose(gaps, gaps.mean(), rtol=5e-3)
+
+
+def test_powers_shorten_the_steps_at_little_noise():
+  path = PATHS["edm"]
+  last = [float(g(path, 20)[-2]) for g in (grids.rho(2.0), grids.rho(), grids.log_snr(), grids.rho(-10.0))]
+  assert last == sorted(last, reverse=True)
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_log_snr_is_even(path):
   path = PATHS[path]
   gaps = np.diff(np.asarray(half_log_snr(path, grids.log_snr()(path, 20))))
