@@ -12,6 +12,7 @@ Variants:
     moving average, and levels grow with the steps.
   distillation: consistency distillation of the run, a step of Heun's method at a time.
   adversarial: the same, and a discriminator.
+  coloured: distillation of coloured digits, the run in runs/diffusion_digits_coloured.
   perceptual: distillation by the distance of a classifier's activations; its features would be no fair judge any more.
   conditional: distillation of a class-conditional run and its guidance, that in runs/diffusion_digits_conditional.
   tuning: easy consistency tuning, from the parameters of the run.
@@ -24,6 +25,7 @@ import ml_collections
 _STEPS = 1600
 _RUN = dict(name="load.load", workdir="runs/diffusion_digits")
 _TOLD = dict(name="load.load", workdir="runs/diffusion_digits_conditional")
+_COLOURED = dict(name="load.load", workdir="runs/diffusion_digits_coloured")
 _DISTILLATION = dict(teacher=_RUN, start=_RUN, weight="neighbours.unit", target_decay=0.95)
 _NEIGHBOURS = {
   None: dict(name="neighbours.doubling", total=_STEPS),
@@ -32,6 +34,7 @@ _NEIGHBOURS = {
   "distillation": dict(name="neighbours.levels", num=18),
   "perceptual": dict(name="neighbours.levels", num=18),
   "conditional": dict(name="neighbours.levels", num=18),
+  "coloured": dict(name="neighbours.levels", num=18),
   "adversarial": dict(name="neighbours.levels", num=18),
   "tuning": dict(name="neighbours.tuning", total=_STEPS),
 }
@@ -51,6 +54,19 @@ VARIANTS = {
   ),
   "distillation": dict(family=_DISTILLATION),
   "conditional": dict(family=dict(_DISTILLATION, teacher=_TOLD, start=_TOLD, conditions=("label",))),
+  "coloured": dict(
+    data=dict(
+      name="digit_scenes.DigitScenes",
+      digits=dict(name="digits.Digits"),
+      shrink=1,
+      height=8,
+      width=16,
+      single=1.0,
+      colour=True,
+    ),
+    family=dict(_DISTILLATION, teacher=_COLOURED, start=_COLOURED),
+    evaluate=dict(features="features.identity"),
+  ),
   "perceptual": dict(
     family=dict(**_DISTILLATION, distance=dict(name="distances.Perceptual", features="activations.digits")),
     evaluate=dict(features="features.identity"),

@@ -8,6 +8,7 @@ digits features, n = 1,442).
 Variants:
   conditional: class-conditional, with classifier-free guidance of weight 2; Frechet distance 0.625, label accuracy
     100%.
+  coloured: each digit in a hue of its own, somewhere on a canvas of 8x16: for the editing notebook.
   edm2: the layers of EDM2 in a network of that size; Frechet distance 0.369.
   smoke: a test of a few seconds.
 """
@@ -17,6 +18,18 @@ import ml_collections
 _STEPS = 1600
 VARIANTS = {
   "conditional": dict(family=dict(conditions=("label",), cond_dropout=0.1, guidance=dict(weight=2.0), steps=15)),
+  "coloured": dict(
+    data=dict(
+      name="digit_scenes.DigitScenes",
+      digits=dict(name="digits.Digits"),
+      shrink=1,
+      height=8,
+      width=16,
+      single=1.0,
+      colour=True,
+    ),
+    evaluate=dict(features="features.identity"),
+  ),
   "edm2": dict(
     family=dict(
       net=dict(name="edm2.UNet", channels=32, multipliers=(1, 2), blocks=1, attention=(1,), head_channels=16),

@@ -1,14 +1,12 @@
 """Consistency models: a network that maps any point of a probability flow to where the flow starts, in one step."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.family import State
-from gen_jax.ops import adversarial
 from gen_jax.ops.distances import Distance
 from gen_jax.processes.adversary import Adversary
 from gen_jax.processes.consistency import ConsistencyModel
@@ -105,8 +103,5 @@ class Consistency(ConsistencyModel):
     error = lambda x: jnp.mean(self.weight(path, t, s) * self.distance(x, target))
     if self.adversary is None:
       return error(estimate), ({}, state.extra)
-    fooled = functools.partial(self.adversary.fooled, state.extra["adversary"])
-    weight = self.adversarial_weight * adversarial.balance(error, fooled, estimate)
-    far, caught = error(estimate), fooled(estimate)
-    extra = {**state.extra, "estimate": jax.lax.stop_gradient(estimate)}
-    return far + weight * caught, ({"error": far, "caught": caught, "weight": weight}, extra)
+    loss, metrics = self.adversary.beside(state.extra["adversary"], error, estimate, self.adversarial_weight)
+    return loss, (metrics, {**state.extra, "estimate": jax.lax.stop_gradient(estimate)})

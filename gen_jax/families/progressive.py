@@ -1,7 +1,6 @@
 """Progressive distillation: a student does in one step what its teacher does in two, again and again."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +8,7 @@ import jax.numpy as jnp
 from gen_jax.errors import InputError
 from gen_jax.family import State
 from gen_jax.ops.shapes import expand
-from gen_jax.processes.gaussian import Gaussian
-from gen_jax.processes.prediction import Prediction
-from gen_jax.processes.student import Student, jump
+from gen_jax.processes.student import Distilled, jump
 from gen_jax.processes.weighting import Weighting
 from gen_jax.resolve import part
 from gen_jax.solvers.grids import Grid
@@ -19,7 +16,7 @@ from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Progressive(Student):
+class Progressive(Distilled):
   """Progressive distillation: arXiv:2202.00512, algorithm 2.
 
   In the first of `rounds`, the student learns to do two steps of DDIM of the teacher in one; in each that follows, it
@@ -36,18 +33,13 @@ class Progressive(Student):
     InputError: settings that do not fit each other, the data, or the runs that are named; no teacher.
   """
 
-  path: Gaussian = part("processes", "gaussian.cosine")
-  prediction: Prediction = part("processes", "prediction.v")
   grid: Grid = part("solvers", "grids.cosine")
   weight: Weighting = part("processes", "weighting.truncated")
   rounds: int = 5
   round_steps: int = 1000
 
   def __post_init__(self):
-    if self.teacher is None:
-      raise InputError('teacher: there is nothing to distil: set teacher=dict(name="load.load", workdir="runs/...")')
     super().__post_init__()
-    self._check_network("teacher", self.teacher)
     for name in ("rounds", "round_steps"):
       if getattr(self, name) < 1:
         raise InputError(f"{name} = {getattr(self, name)} should be at least 1")
@@ -55,8 +47,7 @@ class Progressive(Student):
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step, with the network of the teacher."""
     state = super().init(key, batch)
-    network = {"params": state.extra["teacher"]["params"]}  # and not the uncertainty that a teacher may have learned
-    return state.replace(extra={**state.extra, "teacher": network})
+    return state.replace(extra={**state.extra, "teacher": self._network()})
 
   def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     """One step of gradient descent on `loss`; at the end of a round, the student becomes the teacher."""
@@ -88,10 +79,6 @@ class Progressive(Student):
   def denoiser(self, params: PyTree, cond: Cond = None):
     """denoise(t, xt) -> what a step from t takes for the data: meant for the times of its steps, to distil further."""
     return self._denoise(params, cond)
-
-  @property
-  def _first(self) -> Any:
-    return self.teacher if self.start is None else self.start
 
   def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:
     """The samples that `steps` steps of DDIM make of `noise` [B, *shape], which has the scale sigma(t_max)."""

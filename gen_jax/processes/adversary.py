@@ -86,6 +86,16 @@ class Adversary:
     """The loss of whoever made `fake` [B, *shape]: a scalar, small where the discriminator believes in it."""
     return self.game.generator(self.judge(known)(fake))
 
+  def beside(self, known: PyTree, main: Callable[[Array], Array], fake: Array, weight: float) -> tuple[Array, Metrics]:
+    """main(fake) + lambda fooled(fake), for a loss `main` of what was made, and both losses and lambda as metrics.
+
+    With `weight` = 1, lambda is such that the game moves `fake` [B, *shape] as far as `main` does (2012.09841, eq. 7).
+    """
+    fooled = functools.partial(self.fooled, known)
+    balanced = weight * adversarial.balance(main, fooled, fake)
+    far, caught = main(fake), fooled(fake)
+    return far + balanced * caught, {"error": far, "caught": caught, "weight": balanced}
+
   def _loss(self, params: PyTree, *, key: Key, known: PyTree, real: Array, fake: Array) -> tuple[Array, Metrics]:
     """Its loss, and what there is to know about it."""
     judge = self.judge({**known, "params": params})

@@ -24,6 +24,10 @@ class ConsistencyModel(Student):
   starts, and f removes it again (arXiv:2303.01469, algorithm 1).
   """
 
+  def __post_init__(self):
+    super().__post_init__()
+    self._check_grid()
+
   def origin(self, params: PyTree, cond: Cond = None, key: Key | None = None) -> Origin:
     """f: (t, xt [B, *shape]) -> [B, *shape], t a scalar or [B]; with `key`, as in training."""
     denoise = self._denoise(params, cond, key)

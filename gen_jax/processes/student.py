@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ class Student(Conditional):
     teacher: a run with a denoiser whose flow is learned: dict(name="load.load", workdir="runs/..."); None for that of
       the data.
     start: the run whose parameters training starts from, of the same network; None for random ones.
-    probes: trajectories of the teacher whose ends a student's samples are compared with as it trains.
+    probes: trajectories of the teacher whose ends a student's samples are compared with as it trains; 0 for none.
     probe_every: steps between such comparisons.
 
   Raises:
@@ -57,7 +58,7 @@ class Student(Conditional):
 
   def __post_init__(self):
     super().__post_init__()
-    for name, least in {"steps": 1, "probes": 1, "probe_every": 1}.items():
+    for name, least in {"steps": 1, "probes": 0, "probe_every": 1}.items():
       if getattr(self, name) < least:
         raise InputError(f"{name} = {getattr(self, name)} should be at least {least}")
     if self.teacher is not None:
@@ -79,6 +80,7 @@ class Student(Conditional):
       params = self._started(params)
     if self.teacher is not None:
       extra["teacher"] = jax.tree.map(jnp.copy, self.teacher.params)
+    if self.teacher is not None and self.probes:
       extra["probe"] = self._probe(key_probe, batch)
       extra["endpoint_distance"] = self._endpoint_distance(params, extra["probe"])
     return start(params, self.optimizer, ema=self.ema_decay is not None, **extra)
@@ -91,7 +93,7 @@ class Student(Conditional):
 
   def probe(self, state: State) -> tuple[State, Metrics]:
     """How far the samples are from the ends of the teacher's trajectories, taken anew every `probe_every` steps."""
-    if self.teacher is None:
+    if "probe" not in state.extra:
       return state, {}
     distance = jax.lax.cond(
       state.step % self.probe_every == 0,
@@ -175,6 +177,12 @@ class Student(Conditional):
     if not all(jnp.allclose(ours, theirs, rtol=1e-3, atol=1e-6) for ours, theirs in pairs):
       raise InputError(f"{name}: its network predicts something else: set prediction to that of the run")
 
+  def _check_grid(self) -> None:
+    """For a sampler that starts at the first time of the grid, with noise of t_max."""
+    first = float(self.grid(self.path, self.steps)[0])
+    if not math.isclose(first, self.path.t_max, rel_tol=1e-5):
+      raise InputError(f"grid: its first time is {first:.6g}, samples start from noise of t = {self.path.t_max:.6g}")
+
   @property
   def _first(self) -> Any:
     """The run whose parameters training starts from."""
@@ -184,6 +192,34 @@ class Student(Conditional):
   def _places(self) -> Array:
     """Some times of the path."""
     return jnp.linspace(self.path.t_min, self.path.t_max, 5)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Distilled(Student):
+  """Base of students that cannot do without a teacher, and are another copy of its network.
+
+  Training starts with the parameters of `start`, or those of the teacher.
+
+  Raises:
+    InputError: settings that do not fit each other, the data, or the runs that are named; no teacher.
+  """
+
+  path: Gaussian = part("processes", "gaussian.cosine")
+  prediction: Prediction = part("processes", "prediction.v")
+
+  def __post_init__(self):
+    if self.teacher is None:
+      raise InputError('teacher: there is nothing to distil: set teacher=dict(name="load.load", workdir="runs/...")')
+    super().__post_init__()
+    self._check_network("teacher", self.teacher)
+
+  @property
+  def _first(self) -> Any:
+    return self.teacher if self.start is None else self.start
+
+  def _network(self) -> PyTree:
+    """The teacher's network, and not the uncertainty that a teacher may have learned beside it: a copy."""
+    return {"params": jax.tree.map(jnp.copy, self.teacher.params["params"])}
 
 
 def jump(path: Any, x0: Array, xt: Array, t: Array, s: Array) -> Array:

@@ -33,7 +33,12 @@ def rho(power: float = 7.0) -> Grid:
   Args:
     power: the larger, the more of the steps lie at little noise; `log_snr` is that of infinity, and a negative power
       puts still more of them there.
+
+  Raises:
+    InputError: a power of 0.
   """
+  if not power:
+    raise InputError("power = 0 makes all noise levels the same: choose another, or grids.log_snr")
 
   def grid(path, num):
     ends = jnp.exp(-half_log_snr(path, jnp.array([path.t_max, path.t_min])) / power)

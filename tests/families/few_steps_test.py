@@ -1,4 +1,4 @@
-"""Progressive distillation, shortcut models and mean flows on Gaussian data, where what they learn is known."""
+"""What families that sample in a few steps learn of Gaussian data, where it is known."""
 
 import dataclasses
 from typing import Any
@@ -12,14 +12,17 @@ import pytest
 from gen_jax.errors import InputError
 from gen_jax.families.consistency import Consistency
 from gen_jax.families.diffusion import Diffusion
+from gen_jax.families.distribution_matching import DistributionMatching
 from gen_jax.families.mean_flow import MeanFlow
 from gen_jax.families.progressive import Progressive
 from gen_jax.families.shortcut import Shortcut
 from gen_jax.families.vdm import VDM
 from gen_jax.nets.mlp import MLP, TimeMLP
 from gen_jax.ops.shapes import expand
-from gen_jax.processes import gaussian, guidance, prediction
+from gen_jax.processes import gaussian, guidance, prediction, weighting
+from gen_jax.processes.times import importance, levels
 from gen_jax.solvers.grids import rho, times
+from gen_jax.steps import Optimizer
 from gen_jax.types import Spec
 
 PLANE = Spec(shape=(2,), kind="vector", classes=3)
@@ -229,9 +232,162 @@ def test_a_student_is_not_guided_twice():
   assert losses["plain"][1] == losses["guided"][1]
 
 
+class Normal(nn.Module):
+  """The denoiser of N(0, std^2) on edm's path, for inputs of unit variance; the parameter is std."""
+
+  conditions: tuple = ()
+
+  @nn.compact
+  def __call__(self, x, time, cond=None, hidden=None, *, train=False):
+    std = self.param("std", nn.initializers.constant(STD), ())
+    r = jnp.exp(4 * time)
+    return expand(std**2 / (std**2 + r**2) * jnp.sqrt(1 + r**2), x) * x
+
+
+def matching(net=Normal(), path=gaussian.edm(sigma_max=2.0), **options):
+  """Distribution matching along a path; by default with the teacher of N(0, STD^2)."""
+  common = dict(spec=PLANE, path=path, net=net, prediction=prediction.x0(), ema_decay=None)
+  teacher = Diffusion(**common)
+  return DistributionMatching(**{**common, "teacher": Trained(teacher, start(teacher).params)} | options)
+
+
+def std(value):
+  return {"params": {"std": jnp.float32(value)}}
+
+
+@pytest.mark.parametrize("path", [gaussian.edm(sigma_min=0.5, sigma_max=2.0), gaussian.cosine(t_min=0.5)])
+def test_a_generator_steps_by_the_difference_of_two_denoisers(path):
+  """At one time, t_min, of any path: by the gap over the mean distance to the teacher's estimate, where it is far."""
+  r = float(path.sigma(jnp.asarray(path.t_min)) / path.alpha(jnp.asarray(path.t_min)))
+  top = float(path.sigma(jnp.asarray(path.t_max)) / path.alpha(jnp.asarray(path.t_max)))
+  wide = 2 * np.sqrt(top)
+  family, key = matching(path=path, times=levels(1)), jax.random.key(3)
+  state = start(family)
+  state = state.replace(extra={**state.extra, "critic": {**state.extra["critic"], "params": std(0.1)}})
+  _, (metrics, extra) = jax.jit(lambda params: family.loss(params, state, key, data(50_000)))(std(wide))
+  x = np.asarray(extra["fake"], np.float64)
+  np.testing.assert_allclose(x.std(), top * wide**2 / (wide**2 + top**2), rtol=0.02)
+  shrink = lambda s: s**2 / (s**2 + r**2)
+  xt = x + r * np.asarray(jax.random.normal(jax.random.split(key, 3)[2], x.shape), np.float64)  # over alpha
+  gap = (shrink(0.1) - shrink(STD)) * xt
+  np.testing.assert_allclose(metrics["gap"], np.sqrt(np.mean(gap**2)), rtol=1e-3)
+
+  # The loss is the mean of step^2 / 2; its slope in the generator's one parameter is the mean of step dx/dstd.
+  step = gap / np.abs(x - shrink(STD) * xt).mean(-1, keepdims=True)
+  keep = np.abs(step).max(-1) < 10  # where the sample is not what the teacher takes it for
+  assert keep.mean() > 0.9
+  noise = x * (wide**2 + top**2) / wide**2
+  slope = 2 * wide * top**2 / (wide**2 + top**2) ** 2 * noise
+  found = jax.jit(jax.grad(lambda params: family.loss(params, state, key, data(50_000))[0]))(std(wide))
+  np.testing.assert_allclose(found["params"]["std"], np.mean(step * slope), rtol=0.02)
+
+
+@pytest.mark.parametrize("wide", [0.5, 2.0])
+def test_a_generator_whose_samples_spread_wrongly_is_pushed_to_the_teacher(wide):
+  """With a critic that knows its samples, whose std is top s^2 / (s^2 + top^2); the slope is 0 where that is STD."""
+  family, top = matching(), 2.0
+  right = top * np.sqrt(STD / (top - STD))
+  slope = {}
+  for name, s in {"right": right, "wrong": wide * right}.items():
+    made = top * s**2 / (s**2 + top**2)
+    state = start(family)
+    state = state.replace(extra={**state.extra, "critic": {**state.extra["critic"], "params": std(made)}})
+    loss = lambda params, state=state: family.loss(params, state, jax.random.key(4), data(20_000))[0]
+    slope[name] = float(jax.jit(jax.grad(loss))(std(s))["params"]["std"])
+  assert np.sign(slope["wrong"]) == np.sign(wide - 1)
+  assert abs(slope["right"]) < 1e-3 * abs(slope["wrong"])
+
+
+def test_the_critic_learns_the_samples_of_the_generator_and_not_the_data():
+  """Its loss has no slope where its std is that of the samples, and the batch is anything."""
+  family = matching(weight=weighting.x0())
+  made = {"x": 0.3 * jax.random.normal(jax.random.key(1), (200_000, 2))}
+  slope = jax.jit(jax.grad(lambda params: family._critic_loss(params, jax.random.key(2), made)))
+  at = lambda s: float(slope(std(s))["params"]["std"])
+  assert at(0.25) < 0 < at(0.35) and abs(at(0.3)) < 0.05 * at(0.35)
+  rule = dict(rule="sgd", b1=0.0)
+  family = matching(
+    weight=weighting.x0(),
+    optimizer=Optimizer(lr=0.0, **rule),
+    critic_optimizer=Optimizer(lr=0.5, **rule),
+    start=Trained(matching().teacher.family, std(0.5)),
+  )
+  state, step = start(family), jax.jit(family.step)
+  for n in range(300):
+    state, _ = step(jax.random.key(n), state, {"x": 7 * jnp.ones((256, 2))})
+  np.testing.assert_allclose(state.extra["critic"]["params"]["params"]["std"], 2 * 0.25 / 4.25, rtol=0.05)
+  assert "fake" not in state.extra
+
+
+def test_the_teacher_is_guided_and_the_critic_is_not():
+  """Guidance changes where samples go; for a critic that knows what the teacher does, without it they stay."""
+  path = gaussian.cosine()
+  options = dict(spec=PLANE, net=SMALL, conditions=("label",), cond_dropout=0.1, path=path)
+  plain = Diffusion(**options)
+  params = jax.tree.map(
+    lambda p: p + 0.1 * jnp.cos(jnp.arange(p.size, dtype=p.dtype)).reshape(p.shape), start(plain).params
+  )
+  batch, gap = {**data(64), "label": jnp.arange(64) % 3}, {}
+  for weight in (1.0, 3.0):
+    teacher = Diffusion(**options, guidance=guidance.classifier_free(weight=weight))
+    family = DistributionMatching(spec=PLANE, net=SMALL, conditions=("label",), teacher=Trained(teacher, params))
+    state = start(family)
+    gap[weight] = float(family.loss(state.params, state, jax.random.key(1), batch)[1][0]["gap"])
+    other = {**batch, "label": 2 - batch["label"]}
+    fake = [family._generate(state.params, jax.random.key(2), b) for b in (batch, other)]
+    assert not np.allclose(*fake)
+  assert gap[1.0] < 1e-6 < 1e-3 < gap[3.0]
+
+
+class Witness(nn.Module):
+  """Takes everything for zeros, and notes the noise level that it was told and the one that there is."""
+
+  note: Any
+  conditions: tuple = ()
+
+  @nn.compact
+  def __call__(self, x, time, cond=None, hidden=None, *, train=False):
+    off = self.param("off", nn.initializers.zeros_init(), ())
+    if not isinstance(x, jax.core.Tracer):
+      r = float(jnp.exp(4 * time)[0])
+      self.note((r, float(x.std() * jnp.sqrt(1 + r**2))))
+    return off * x
+
+
+def test_every_step_of_the_sampler_is_trained_from_those_before_it():
+  """Noise of 4 is denoised, noise of 2 is added and removed, then of 1: as many of these as a draw says."""
+  notes, told = [], []
+  family = matching(
+    net=Witness(notes.append), path=gaussian.edm(sigma_max=4.0), steps=3, grid=times((4.0, 2.0, 1.0, 0.002))
+  )
+  with jax.disable_jit():
+    params = start(family).params
+    for n in range(20):
+      notes.clear()
+      family._generate(params, jax.random.key(n), data(2000))
+      np.testing.assert_allclose(*zip(*notes, strict=True), rtol=0.1)
+      told.append(tuple(round(r, 3) for r, _ in notes))
+    assert set(told) == {(4.0,), (4.0, 2.0), (4.0, 2.0, 1.0)}
+    notes.clear()
+    family.sample(jax.random.key(0), params, 2000)
+  np.testing.assert_allclose(np.transpose(notes), [[4.0, 2.0, 1.0]] * 2, rtol=0.1)
+  loss = lambda params: family.loss(params, start(family), jax.random.key(0), data(8))[0]
+  assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(params)))
+
+
 def test_wrong_settings_are_refused():
   with pytest.raises(InputError, match="nothing to distil"):
     Progressive(spec=PLANE, net=SMALL)
+  with pytest.raises(InputError, match="nothing to distil"):
+    DistributionMatching(spec=PLANE, net=SMALL)
+  with pytest.raises(InputError, match="choose a fixed density"):
+    matching(times=importance())
+  with pytest.raises(InputError, match="teacher: its network has other parameters"):
+    matching(teacher=matching(net=SMALL).teacher)
+  with pytest.raises(InputError, match="first time is 1, samples start from noise of t = 2"):
+    matching(grid=times((1.0, 0.002)))
+  with pytest.raises(InputError, match="adversarial_weight = 0"):
+    matching(adversarial_weight=0.0)
   with pytest.raises(InputError, match="power of 2"):
     Shortcut(spec=PLANE, net=SMALL, finest=100)
   with pytest.raises(InputError, match="share"):

@@ -1,4 +1,4 @@
-"""Consistency models that are trained on a Gaussian approach its consistency function, which is known.
+"""One-step models that are trained on a Gaussian approach what is known: its consistency function, or its moments.
 
 For data N(m, s^2) on the path z = x0 + r eps, the flow from r to r' is m + (z - m) sqrt((s^2 + r'^2) / (s^2 + r^2)).
 """
@@ -16,6 +16,7 @@ import pytest
 from gen_jax.families.consistency import Consistency
 from gen_jax.families.continuous_consistency import ContinuousConsistency
 from gen_jax.families.diffusion import Diffusion
+from gen_jax.families.distribution_matching import DistributionMatching
 from gen_jax.nets.mlp import TimeMLP
 from gen_jax.ops import distances
 from gen_jax.ops.shapes import expand
@@ -128,3 +129,43 @@ FAMILIES = {
 def test_training_approaches_the_consistency_function(family):
   """A network that knows nothing is off by more than twice the standard deviation of the data."""
   assert error(family(), EXACT) < 0.2
+
+
+class Normal(nn.Module):
+  """What a network says that knows the denoiser of N(mean, std^2), both parameters, on a path of unit variance: v."""
+
+  conditions: tuple = ()
+
+  @nn.compact
+  def __call__(self, x, time, cond=None, hidden=None, *, train=False):
+    mean = self.param("mean", nn.initializers.zeros_init(), (2,))
+    std = jnp.exp(self.param("log_std", nn.initializers.zeros_init(), ()))
+    r = expand(jnp.exp(4 * time), x)
+    alpha, sigma = 1 / jnp.sqrt(1 + r**2), r / jnp.sqrt(1 + r**2)
+    x0 = mean + alpha * std**2 / (alpha**2 * std**2 + sigma**2) * (x - alpha * mean)
+    return (alpha * x - x0) / sigma
+
+
+def test_distribution_matching_ends_with_the_distribution_of_its_teacher():
+  """From another one, with a generator, a critic and a teacher that can be normal and nothing else."""
+  path, steps = gaussian.cosine(t_max=0.8), 2000
+  common = dict(spec=PLANE, path=path, net=Normal(), prediction=prediction.v())
+
+  def run(mean, std):
+    return Trained(Diffusion(**common), {"params": {"mean": jnp.asarray(mean), "log_std": jnp.log(jnp.float32(std))}})
+
+  rule = dict(b1=0.0, schedule="cosine", decay_steps=steps)
+  family = DistributionMatching(
+    **common,
+    teacher=run(MEAN, STD),
+    start=run(jnp.zeros(2), 1.0),
+    ema_decay=0.99,
+    optimizer=Optimizer(lr=3e-3, **rule),
+    critic_optimizer=Optimizer(lr=3e-2, **rule),
+  )
+  batch = {"x": jnp.zeros((256, 2))}  # the data are not looked at
+  one = lambda state, n: (family.step(jax.random.fold_in(jax.random.key(1), n), state, batch)[0], None)
+  state = jax.jit(lambda state: jax.lax.scan(one, state, jnp.arange(steps))[0])(family.init(jax.random.key(2), batch))
+  x = np.asarray(family.sample(jax.random.key(3), state.eval_params, 100_000))
+  np.testing.assert_allclose(x.mean(0), MEAN, atol=0.02)
+  np.testing.assert_allclose(x.std(0), STD, rtol=0.03)

@@ -32,6 +32,8 @@ def test_powers_shorten_the_steps_at_little_noise():
   path = PATHS["edm"]
   last = [float(g(path, 20)[-2]) for g in (grids.rho(2.0), grids.rho(), grids.log_snr(), grids.rho(-10.0))]
   assert last == sorted(last, reverse=True)
+  with pytest.raises(InputError, match="power = 0"):
+    grids.rho(0.0)
 
 
 @pytest.mark.parametrize("path", PATHS)
