@@ -8,7 +8,8 @@ digits features, n = 1,442).
 Variants:
   conditional: class-conditional, with classifier-free guidance of weight 2; Frechet distance 0.625, label accuracy
     100%.
-  coloured: each digit in a hue of its own, somewhere on a canvas of 8x16: for the editing notebook.
+  coloured: each digit in a hue of its own, somewhere on a canvas of 8x16: for the editing notebook;
+    Frechet distance of pixels 2.27 (floor 1.67).
   edm2: the layers of EDM2 in a network of that size; Frechet distance 0.369.
   smoke: a test of a few seconds.
 """

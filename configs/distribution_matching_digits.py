@@ -2,7 +2,8 @@
 
   python launch.py --config=configs/distribution_matching_digits.py --workdir=runs/distribution_matching_digits
 
-Distils the run in runs/diffusion_digits, which configs/diffusion_digits.py makes.
+Distils the run in runs/diffusion_digits, which configs/diffusion_digits.py makes. 4.2 CPU minutes of an AMD EPYC, seed
+0; Frechet distance 0.350 (floor 0.146, digits features, n = 1,442); `:adversarial` 4.5 minutes and 0.325.
 
 Variants:
   adversarial: and a discriminator.
@@ -57,7 +58,7 @@ def get_config(variant=None):
         conditions=(),
         clip=True,
         ema_decay=0.995,
-        # a fifth of the critic's learning rate: with the same one, all samples end in one mode
+        # slower than the critic, and without momentum, for it to follow
         optimizer=dict(lr=2e-4, b1=0.0, schedule="linear", decay_steps=_STEPS, clip=1.0),
         critic_optimizer=dict(lr=1e-3, b1=0.0, schedule="linear", decay_steps=_STEPS, clip=1.0),
       ),

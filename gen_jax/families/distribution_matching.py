@@ -27,7 +27,7 @@ class DistributionMatching(Distilled):
   that of samples of G with noise. Its gradient is the difference of two scores (2311.18828, eq. 7). That of p_t is the
   teacher's, with its guidance; that of q_t is learned by a critic, a copy of the teacher that goes on denoising, now
   samples of G (eq. 6). The critic has to follow G: 2405.14867, section 4.2, lets it take five steps for each of G's;
-  here it takes one, and the learning rate of `optimizer` should be well below its own.
+  here it takes one, and G should learn more slowly than it, without momentum: docs/few_steps.md has what else happens.
 
   Nothing ties a sample to what the teacher makes of the same noise, and so `probes` is 0 here.
 
@@ -50,7 +50,7 @@ class DistributionMatching(Distilled):
   """
 
   probes: int = 0
-  optimizer: Optimizer = part("steps", "Optimizer", lr=1e-4)
+  optimizer: Optimizer = part("steps", "Optimizer", lr=1e-4, b1=0.0)
   times: Times = part("processes", "times.uniform")
   weight: Weighting = part("processes", "weighting.edm", sigma_data=1.0)
   critic_optimizer: Optimizer = part("steps", "Optimizer")
