@@ -3,12 +3,12 @@
   python launch.py --config=configs/diffusion_mnist.py --workdir=runs/diffusion_mnist
   python launch.py --config=configs/distribution_matching_mnist.py --workdir=runs/distribution_matching_mnist
 
-Distils the first run. About 26 CPU minutes of an AMD EPYC, seed 0; Frechet distance 0.937 with one evaluation (floor
+Distils the first run. About 28 CPU minutes of an AMD EPYC, seed 0; Frechet distance 0.937 with one evaluation (floor
 0.095, mnist features, n = 2,000); the teacher has 0.648 with 35.
 
 Variants:
   guided: the teacher is guided away from the run in runs/diffusion_mnist_guide, as by `diffusion_mnist:autoguided`,
-    which has to be there as well. 32 CPU minutes, 0.676.
+    which has to be there as well. 35 CPU minutes, 0.676.
   smoke: a test of a few seconds, with an untrained teacher.
 """
 

@@ -1,4 +1,4 @@
-"""Distribution matching distillation: noise goes to samples whose noisy versions are as likely as a teacher's."""
+"""Distribution matching distillation: a generator whose samples, with noise added, are distributed as a teacher's."""
 
 import dataclasses
 
