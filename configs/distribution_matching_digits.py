@@ -8,7 +8,7 @@ Distils the run in runs/diffusion_digits, which configs/diffusion_digits.py make
 Variants:
   adversarial: and a discriminator.
   conditional: of a class-conditional run and its guidance, that in runs/diffusion_digits_conditional.
-  four: four evaluations a sample.
+  four: four evaluations a sample; Frechet distance 0.620.
   smoke: a test of a few seconds, with an untrained teacher.
 """
 
