@@ -78,7 +78,10 @@ def _consistency(params: Any, x: jax.Array) -> Any:
 
 @compiling.jit
 def _matching(params: Any, x: jax.Array) -> Any:
-  """The generator's with its gradient, the teacher's and the critic's of its output, and the critic's to learn from."""
+  """The generator's with its gradient, the teacher's and the critic's, and the critic's with its gradient.
+
+  The critic's first follows the teacher's, so that a compiler cannot make one of the two of the same parameters.
+  """
 
   def generate(learned):
     made = _call(learned, x)
