@@ -2,11 +2,14 @@
 
 import dataclasses
 import functools
+from importlib import metadata
 
 import numpy as np
 
 from gen_jax.data.base import Arrays, Split, SplitName, pick
 from gen_jax.data.images import Images
+
+_FILE = "sklearn/datasets/data/digits.csv.gz"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,10 +30,9 @@ class Digits(Images):
 
   @functools.cached_property
   def _splits(self) -> dict[str, Split]:
-    from sklearn.datasets import load_digits  # takes a second to import: only where the rows are read
-
-    x, label = load_digits(return_X_y=True)
-    x, label = x.reshape(-1, *self.shape).astype(np.uint8), label.astype(np.int32)
+    # the file alone: importing scikit-learn, for its `load_digits`, takes half a second
+    rows = np.loadtxt(metadata.distribution("scikit-learn").locate_file(_FILE), np.int32, delimiter=",")
+    x, label = rows[:, :-1].reshape(-1, *self.shape).astype(np.uint8), rows[:, -1]
     rank = np.zeros_like(label)  # of each image within its class
     for c in range(self.classes):
       rank[label == c] = np.arange((label == c).sum())

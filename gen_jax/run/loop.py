@@ -28,17 +28,19 @@ _INIT, _STEPS = 0, 1  # streams of keys that come from the seed
 
 
 class Program(NamedTuple):
-  """Some training steps, compiled.
+  """Some training steps.
 
   Attributes:
     run: (key, state, store, chunk, first, num) -> (state, metrics [most, M] of `num` steps).
     names: the M names of the metrics.
     most: how many steps it takes at most.
+    compile: () -> anything; what the first call of `run` would otherwise wait for.
   """
 
   run: Callable
   names: list[str]
   most: int
+  compile: Callable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,7 @@ class Loop:
     return state
 
   def program(self) -> Program:
-    """What takes the steps, compiled.
+    """What takes the steps.
 
     The number of steps is an argument, so that however a run is cut into dispatches, and wherever it is interrupted
     and resumed, it is this one program that makes every step: the same bits.
@@ -154,8 +156,8 @@ class Loop:
 
     places = jax.tree.map(lambda a: a.sharding, self.like)
     run = compiling.jit(many, donate_argnums=1, out_shardings=(places, meshes.replicated(self.mesh)))
-    run.lower(self._seed, self.like, self.feed.store, _fill(chunk, most), 0, 1).compile()  # where `run` looks for it
-    return Program(run, names, most)
+    lowered = run.lower(self._seed, self.like, self.feed.store, _fill(chunk, most), 0, 1)
+    return Program(run, names, most, lowered.compile)  # into the cache where `run` looks for it
 
   @functools.cached_property
   def _seed(self) -> Key:

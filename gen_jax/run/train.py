@@ -92,11 +92,13 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
     checkpoints = checkpoint.Checkpoints(workdir, config, options.keep)
     loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
     found = loop.restore()
-    with futures.ThreadPoolExecutor(1) as pool:  # the way to the first step is compiling, two programs at once
+    with futures.ThreadPoolExecutor(2) as pool:  # the way to the first step is compiling: two programs at once
       fresh = None if found else pool.submit(loop.init)
-      rehearse(family, loop.like.params)
       program = loop.program()
+      ready = pool.submit(program.compile)
+      rehearse(family, loop.like.params)  # meanwhile
       step, state = found or (0, fresh.result())
+      ready.result()
     meshes.barrier("compared")
     if meshes.is_main():  # not before: what was refused leaves no directory behind
       checkpoints.folder.mkdir(parents=True, exist_ok=True)
