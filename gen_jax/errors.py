@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 
 class InputError(ValueError):
@@ -25,6 +26,13 @@ def one_line(place: str) -> Iterator[None]:
   except Exception as e:
     first = next((f": {line.strip()}" for line in str(e).splitlines() if line.strip()), "")
     raise InputError(f"{place}: {type(e).__name__}{first} (--traceback shows where)") from e
+
+
+def check(**fields: tuple[Any, bool, str]) -> None:
+  """Raises InputError for the first of `fields`, name=(value, whether it is right, what it should be), not right."""
+  for name, (value, right, what) in fields.items():
+    if not right:
+      raise InputError(f"{name} = {value} should be {what}")
 
 
 def check_seed(place: str, seed: int) -> None:

@@ -16,7 +16,12 @@ def rows(entry: Entry, value: Any, num: int) -> np.ndarray:
   Raises:
     InputError: another shape, a class that does not exist, a text that is too long, a box outside the canvas.
   """
-  value = np.asarray(value)
+  try:
+    value = np.asarray(value)
+  except ValueError:  # rows of several lengths
+    value = np.empty(0, object)
+  if value.dtype.kind not in "USbuif":
+    raise InputError(f"{entry.name} should be numbers or texts, in rows of one length")
   if value.dtype.kind in "US":
     if entry.kind != "text":
       raise InputError(f"{entry.name} = {str(value.reshape(-1)[0])!r} should be a number")
@@ -45,8 +50,11 @@ def text(words: str, length: int, name: str = "text") -> np.ndarray:
 
 def _check(entry: Entry, value: np.ndarray) -> None:
   """Raises InputError where rows hold what the entry does not admit."""
+  if not np.isfinite(value).all():
+    raise InputError(f"{entry.name} holds numbers that are not finite")
   classes = value[..., 0] if entry.kind == "boxes" else value
-  if entry.kind in ("label", "map", "boxes") and ((classes < 0) | (classes >= entry.size)).any():
+  whole = (classes >= 0) & (classes < entry.size) & (classes == np.floor(classes))
+  if entry.kind in ("label", "map", "boxes") and not whole.all():
     raise InputError(f"{entry.name} should be a class from 0 to {entry.size - 1}")
   if entry.kind == "text" and ((value < 0) | (value > 255)).any():
     raise InputError(f"{entry.name} should be bytes from 0 to 255: give a string")
@@ -56,5 +64,6 @@ def _check(entry: Entry, value: np.ndarray) -> None:
     if bad.any():
       sides = ", ".join(f"{side:g}" for side in value[bad][0][1:])
       raise InputError(
-        f"{entry.name}: the box ({sides}) is outside the canvas: top, left, bottom and right go from 0 to 1"
+        f"{entry.name}: the box ({sides}) is outside the canvas, or upside down: its sides are top, left, bottom and "
+        "right, from 0 to 1"
       )

@@ -13,6 +13,7 @@ from gen_jax.processes.student import Distilled
 from gen_jax.processes.times import Times
 from gen_jax.processes.weighting import Weighting
 from gen_jax.resolve import part
+from gen_jax.solvers.grids import lay
 from gen_jax.steps import Optimizer, apply
 from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
@@ -146,4 +147,4 @@ class DistributionMatching(Distilled):
   @property
   def _starts(self) -> Array:
     """Where the sampler's steps start."""
-    return self.grid(self.path, self.steps)[:-1]
+    return lay(self.grid, self.path, self.steps)[:-1]

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import check
 from gen_jax.family import State
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.average_velocity import AverageVelocity
@@ -39,8 +39,8 @@ class MeanFlow(AverageVelocity):
 
   def __post_init__(self):
     super().__post_init__()
-    if not 0 <= self.share <= 1:
-      raise InputError(f"share = {self.share} should be in [0, 1]")
+    check(share=(self.share, 0 <= self.share <= 1, "in [0, 1]"), std=(self.std, self.std > 0, "positive"))
+    check(power=(self.power, self.power >= 0, "at least 0"))
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """The adaptively weighted squared error; "error" is its plain mean."""
@@ -48,7 +48,7 @@ class MeanFlow(AverageVelocity):
     x = batch["x"]
     eps = jax.random.normal(key_eps, x.shape)
     times = jax.nn.sigmoid(self.mean + self.std * jax.random.normal(key_t, (2, len(x))))
-    jumps = jnp.arange(len(x)) < round(self.share * len(x))
+    jumps = jnp.arange(len(x)) < max(round(self.share * len(x)), self.share > 0)
     t = jnp.where(jumps, times.max(0), times[0])
     h = jnp.where(jumps, times.max(0) - times.min(0), 0.0)
     xt, v = self.path.mix(x, eps, t), eps - x

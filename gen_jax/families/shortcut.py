@@ -37,11 +37,15 @@ class Shortcut(AverageVelocity):
       raise InputError(f"share = {self.share} should be between 0 and 1")
     if self.finest < 2 or self.finest & (self.finest - 1):
       raise InputError(f"finest = {self.finest} should be a power of 2, such as 128")
+    if self.steps > self.finest:
+      raise InputError(f"steps = {self.steps} are jumps smaller than were trained: at most finest = {self.finest}")
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """The mean squared error of both kinds of targets: arXiv:2410.12557, eq. 5."""
     key_eps, key_t, key_h, key_place, key_net = jax.random.split(key, 5)
     x = batch["x"]
+    if len(x) < 2:
+      raise InputError("a batch of 1 has no room for both kinds of targets: set train.batch_size=2 or more")
     jumps = min(max(1, round(self.share * len(x))), len(x) - 1)
     few = {name: value[:jumps] for name, value in batch.items()}
     eps = jax.random.normal(key_eps, x.shape)

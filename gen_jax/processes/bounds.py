@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import check
 from gen_jax.ops import dequantization, discretized, gaussians
 from gen_jax.ops.divergence import Divergence
 from gen_jax.ops.draws import systematic
@@ -19,8 +19,8 @@ from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.resolve import part
 from gen_jax.solvers import likelihood
-from gen_jax.solvers.base import Solver, half_log_snr
-from gen_jax.solvers.grids import Grid, time_at
+from gen_jax.solvers.base import ODE, Solver, half_log_snr
+from gen_jax.solvers.grids import Grid, lay, time_at
 from gen_jax.types import Array, Key
 
 Denoise = Callable[[Array, Array], Array]  # (t, xt) -> x0
@@ -50,6 +50,9 @@ class Flow:
     grid: where it steps.
     steps: number of its steps.
     divergence: how divergences are taken.
+
+  Raises:
+    InputError: a solver that is not for ordinary differential equations; no steps.
   """
 
   solver: Solver = part("solvers", "ode.heun")
@@ -57,9 +60,13 @@ class Flow:
   steps: int = 64
   divergence: Divergence = part("ops", "divergence.Exact")
 
+  def __post_init__(self):
+    check(steps=(self.steps, self.steps >= 1, "at least 1"))
+    self.solver.of(ODE(lambda t, x: x))
+
   def __call__(self, key: Key, path: Gaussian, denoise: Denoise, x: Array) -> likelihood.Estimate:
     """log p(x) at t_min, [B] nats, with its standard error over probes: `likelihood.log_prob`."""
-    ts = self.grid(path, self.steps)[::-1]
+    ts = lay(self.grid, path, self.steps)[::-1]
     prior = lambda z: gaussians.log_prob(z, 0.0, jnp.log(path.sigma(ts[-1])), axes=z.ndim - 1)
     return likelihood.log_prob(self.solver, path.problem(denoise), key, x, ts, prior, self.divergence)
 
@@ -134,8 +141,7 @@ class Discrete:
   variational: ClassVar[bool] = True
 
   def __post_init__(self):
-    if self.steps < 1:
-      raise InputError(f"steps = {self.steps} should be at least 1")
+    check(steps=(self.steps, self.steps >= 1, "at least 1"))
 
   @property
   def name(self) -> str:
@@ -145,7 +151,7 @@ class Discrete:
   def __call__(self, key: Key, path: Gaussian, denoise: Denoise, x: Array, levels: int, num: int) -> Array:
     """The bound, with `num` of the steps for each example."""
     key_ends, key_offset, key_eps = jax.random.split(key, 3)
-    ts = self.grid(path, self.steps)
+    ts = lay(self.grid, path, self.steps)
     offset = systematic(key_offset, len(x))
 
     def kl(i):  # between q(z_s | z_t, x) and the model's, which differ in their means alone; nats

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.student import Student, jump
+from gen_jax.solvers.grids import lay
 from gen_jax.types import Array, Cond, Key, Metrics, PyTree
 
 Origin = Callable[[Array, Array], Array]  # (t, xt [B, ...]) -> the point at t_min of the trajectory through it
@@ -34,27 +35,31 @@ class ConsistencyModel(Student):
     return lambda t, xt: jump(self.path, denoise(t, xt), xt, t, jnp.asarray(self.path.t_min))
 
   def report(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Metrics:
-    """How well f maps the teacher's trajectories, which 18 steps of Heun's method give, to where they end.
+    """How well f maps the trajectories of the probability flow, by 18 steps of Heun's method, to where they end.
 
-    "endpoint_distances" are root mean squared differences at each of "noise_levels", "endpoint_distance" that from pure
-    noise, and "consistency_error" is the standard deviation of f along a trajectory. Nothing without a teacher.
+    They are those of the teacher, or without one of the run that training started from; without both there is nothing.
+    "endpoint_distances" are root mean squared differences from their ends at each of "noise_levels", and
+    "endpoint_distance" that from pure noise. "consistency_errors" are root mean squared differences of f from its mean
+    along a trajectory, and "consistency_error" those of all levels together, the standard deviation of f.
     """
-    if self.teacher is None:
+    if self._reference is None:
       return {}
     ts, states = self._way(self.path.prior(key, (num, *self.spec.shape)), cond)
     f = self.origin(params, cond)
     ends = jax.lax.map(lambda at: f(*at), (ts, states))
-    distances = jnp.sqrt(jnp.square(ends - states[-1]).reshape(len(ts), -1).mean(-1))
+    size = lambda error: jnp.sqrt(jnp.square(error).reshape(len(ts), -1).mean(-1))
+    distances, spreads = size(ends - states[-1]), size(ends - ends.mean(0))
     return {
       "endpoint_distance": distances[0],
-      "consistency_error": jnp.sqrt(ends.var(0).mean()),
+      "consistency_error": jnp.sqrt(jnp.square(spreads).mean()),
       "noise_levels": self.path.sigma(ts) / self.path.alpha(ts),
       "endpoint_distances": distances,
+      "consistency_errors": spreads,
     }
 
   def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:
     """The samples that f makes of `noise` [B, *shape], which has the scale sigma(t_max)."""
-    f, ts = self.origin(params, cond), self.grid(self.path, self.steps)[:-1]
+    f, ts = self.origin(params, cond), lay(self.grid, self.path, self.steps)[:-1]
     return refine(key, f, self.path, f(ts[0], noise), ts[1:])
 
 

@@ -19,7 +19,7 @@ from gen_jax.processes.times import Times
 from gen_jax.processes.weighting import Weighting
 from gen_jax.resolve import part
 from gen_jax.solvers.base import Noise, Solver, independent, integrate
-from gen_jax.solvers.grids import Grid
+from gen_jax.solvers.grids import Grid, lay
 from gen_jax.steps import start
 from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
@@ -122,7 +122,7 @@ class Denoising(Conditional):
     """The samples that the solver makes of `noise` [B, *shape], which has the scale sigma(t_max)."""
     path, denoise = self.path_of(params), self.denoiser(params, cond)
     denoise = clipped(denoise) if self.clip else denoise
-    ts = self.grid(path, self.steps)
+    ts = lay(self.grid, path, self.steps)
     problem = path.problem(denoise)._replace(noise=self._noise(params, cond))
     return denoise(ts[-1], integrate(self.solver, problem, key, noise, ts))
 

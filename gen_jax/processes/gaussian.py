@@ -1,6 +1,7 @@
 """Gaussian paths x_t = alpha(t) x0 + sigma(t) eps from data to noise: schedules differ in nothing else.
 
 Both functions are written so that float32 keeps their relative precision at both ends, where 1 - alpha^2 would not.
+Every schedule raises InputError for arguments of which it cannot make a path.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from gen_jax.errors import InputError, check
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Semilinear
 from gen_jax.types import Array, Key
@@ -24,12 +26,19 @@ class Gaussian:
     sigma: t -> the scale of the noise, of the shape of t.
     t_min: where sampling stops, > 0.
     t_max: where sampling starts, from N(0, sigma(t_max)^2).
+
+  Raises:
+    InputError: times that are not 0 <= t_min < t_max.
   """
 
   alpha: Callable[[Array], Array]
   sigma: Callable[[Array], Array]
   t_min: float
   t_max: float
+
+  def __post_init__(self):
+    if not 0 <= self.t_min < self.t_max < math.inf:
+      raise InputError(f"path: its times should be 0 <= t_min < t_max, and go from {self.t_min} to {self.t_max}")
 
   def perturb(self, key: Key, x: Array, t: Array) -> tuple[Array, Array]:
     """(xt, eps), both of the shape of `x` [B, ...], at times t, [B] or a scalar."""
@@ -66,6 +75,8 @@ def linear(beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1e-3) -
     beta_max: rate at t = 1.
     t_min: where sampling stops.
   """
+  _check_rates(beta_min, beta_max)
+  _check_times(t_min)
   log_alpha = lambda t: -(t**2) * (beta_max - beta_min) / 4 - t * beta_min / 2
   return Gaussian(
     alpha=lambda t: jnp.exp(log_alpha(t)),
@@ -86,6 +97,8 @@ def cosine(offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.995) -> 
     t_min: where sampling stops.
     t_max: where sampling starts.
   """
+  check(offset=(offset, 0 <= offset < math.inf, "at least 0"))
+  _check_times(t_min, t_max, 1.0)
   scale = jnp.pi / 2 / (1 + offset)
   start = float(offset * scale)
   # cos^2 a - cos^2 b = sin(b - a) sin(b + a)
@@ -113,6 +126,8 @@ def sigmoid(
     t_min: where sampling stops.
     t_max: where sampling starts; at t = 1 nothing is left of the data.
   """
+  check(tau=(tau, tau > 0, "positive"), end=(end, end > start, "above start"))
+  _check_times(t_min, t_max, 1.0)
   v0, v1 = start / tau, end / tau
   width = v1 - v0
   whole = lambda t: math.sinh(width / 2) * jnp.cosh((v0 + width * t) / 2)
@@ -136,6 +151,8 @@ def laplace(mean: float = 0.0, scale: float = 0.5, t_min: float = 1e-5, t_max: f
     t_min: where sampling stops.
     t_max: where sampling starts.
   """
+  check(scale=(scale, scale > 0, "positive"))
+  _check_times(t_min, t_max, 1.0)
 
   def log_snr(t):
     return mean + scale * jnp.where(t < 0.5, -jnp.log(2 * t), jnp.log(2 * (1 - t)))
@@ -157,6 +174,7 @@ def trigonometric(t_min: float = 1e-3, t_max: float = 1.56) -> Gaussian:
     t_min: where sampling stops.
     t_max: where sampling starts; at pi / 2 nothing is left of the data.
   """
+  _check_times(t_min, t_max, math.pi / 2)
   return Gaussian(alpha=jnp.cos, sigma=jnp.sin, t_min=t_min, t_max=t_max)
 
 
@@ -168,6 +186,8 @@ def sub_vp(beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1e-3) -
     beta_max: rate at t = 1.
     t_min: where sampling stops.
   """
+  _check_rates(beta_min, beta_max)
+  _check_times(t_min)
   log_alpha = lambda t: -(t**2) * (beta_max - beta_min) / 4 - t * beta_min / 2
   return Gaussian(
     alpha=lambda t: jnp.exp(log_alpha(t)), sigma=lambda t: -jnp.expm1(2 * log_alpha(t)), t_min=t_min, t_max=1.0
@@ -182,6 +202,8 @@ def ve(sigma_min: float = 0.01, sigma_max: float = 50.0, t_min: float = 1e-5) ->
     sigma_max: noise at t = 1; as large as the largest distance between two data (arXiv:2006.09011, technique 1).
     t_min: where sampling stops.
   """
+  _check_scales(sigma_min, sigma_max)
+  _check_times(t_min)
   rate = math.log(sigma_max / sigma_min)
   return Gaussian(alpha=jnp.ones_like, sigma=lambda t: sigma_min * jnp.exp(rate * t), t_min=t_min, t_max=1.0)
 
@@ -193,6 +215,7 @@ def edm(sigma_min: float = 0.002, sigma_max: float = 80.0) -> Gaussian:
     sigma_min: noise at which sampling stops.
     sigma_max: noise from which sampling starts; many times the scale of the data.
   """
+  _check_scales(sigma_min, sigma_max)
   return Gaussian(alpha=jnp.ones_like, sigma=lambda t: t, t_min=sigma_min, t_max=sigma_max)
 
 
@@ -203,4 +226,19 @@ def rectified(t_min: float = 1e-3, t_max: float = 0.999) -> Gaussian:
     t_min: where sampling stops.
     t_max: where sampling starts.
   """
+  check(t_max=(t_max, t_max <= 1, "at most 1"))
   return Gaussian(alpha=lambda t: 1.0 - t, sigma=lambda t: t, t_min=t_min, t_max=t_max)
+
+
+def _check_times(t_min: float, t_max: float = 0.0, end: float = 1.0) -> None:
+  """For schedules that have no noise at 0 and no data at `end`."""
+  check(t_min=(t_min, t_min > 0, "positive"), t_max=(t_max, t_max < end, f"below {end:.6g}"))
+
+
+def _check_rates(beta_min: float, beta_max: float) -> None:
+  check(beta_min=(beta_min, beta_min >= 0, "at least 0"), beta_max=(beta_max, beta_max > beta_min, "above beta_min"))
+
+
+def _check_scales(sigma_min: float, sigma_max: float) -> None:
+  check(sigma_min=(sigma_min, sigma_min > 0, "positive"))
+  check(sigma_max=(sigma_max, sigma_max > sigma_min, "above sigma_min"))

@@ -18,7 +18,7 @@ from gen_jax.processes.prediction import Prediction
 from gen_jax.resolve import part
 from gen_jax.solvers import edm
 from gen_jax.solvers.base import trajectory
-from gen_jax.solvers.grids import Grid, rho
+from gen_jax.solvers.grids import Grid, lay, rho
 from gen_jax.steps import start
 from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
@@ -39,7 +39,8 @@ class Student(Conditional):
     teacher: a run with a denoiser whose flow is learned: dict(name="load.load", workdir="runs/..."); None for that of
       the data.
     start: the run whose parameters training starts from, of the same network; None for random ones.
-    probes: trajectories of the teacher whose ends a student's samples are compared with as it trains; 0 for none.
+    probes: trajectories whose ends a student's samples are compared with as it trains: of the teacher, or without one
+      of the run that training starts from; 0 for none.
     probe_every: steps between such comparisons.
 
   Raises:
@@ -73,14 +74,14 @@ class Student(Conditional):
     return self.steps
 
   def init(self, key: Key, batch: Batch) -> State:
-    """The state before the first step, with the teacher's parameters and the ends of some of its trajectories."""
+    """The state before the first step, with the teacher's parameters and the ends of some trajectories."""
     key_net, key_probe = jax.random.split(key)
     params, extra = self._init(key_net, batch), {}
     if self._first is not None:
       params = self._started(params)
     if self.teacher is not None:
       extra["teacher"] = jax.tree.map(jnp.copy, self.teacher.params)
-    if self.teacher is not None and self.probes:
+    if self._reference is not None and self.probes:
       extra["probe"] = self._probe(key_probe, batch)
       extra["endpoint_distance"] = self._endpoint_distance(params, extra["probe"])
     return start(params, self.optimizer, ema=self.ema_decay is not None, **extra)
@@ -92,7 +93,7 @@ class Student(Conditional):
     return state, {**metrics, **distance}
 
   def probe(self, state: State) -> tuple[State, Metrics]:
-    """How far the samples are from the ends of the teacher's trajectories, taken anew every `probe_every` steps."""
+    """How far the samples are from the ends of the probes' trajectories, taken anew every `probe_every` steps."""
     if "probe" not in state.extra:
       return state, {}
     distance = jax.lax.cond(
@@ -119,8 +120,7 @@ class Student(Conditional):
 
   def teach(self, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
     """The teacher's denoiser with these parameters, guided as its run says."""
-    known = {name: cond[name] for name in self.teacher.family.conditions} if cond else None
-    return self.teacher.family.denoiser(params, known or None)
+    return _told(self.teacher.family, params, cond)
 
   def _denoise(self, params: PyTree, cond: Cond, key: Key | None = None) -> Callable[[Array, Array], Array]:
     """(t, xt) -> the estimate of the data that the network's output stands for; with `key`, as in training."""
@@ -134,19 +134,20 @@ class Student(Conditional):
     return denoise
 
   def _probe(self, key: Key, batch: Batch) -> PyTree:
-    """Noise, where the teacher's flow takes it, and its conditions."""
+    """Noise, where the flow takes it, and its conditions."""
     noise = self.path.prior(key, (self.probes, *self.spec.shape))
     row = jnp.arange(self.probes) % len(batch["x"])
     cond = {name: batch[name][row] for name in self.conditions}
     return {"noise": noise, "end": self._way(noise, cond)[1][-1], **cond}
 
   def _way(self, noise: Array, cond: Cond) -> tuple[Array, Array]:
-    """The teacher's trajectories from `noise` [B, *shape]: times [N], t_max to t_min, and states [N, B, *shape]."""
-    problem, ts = self.path.problem(self.teach(self.teacher.params, cond)), rho()(self.path, _WAY)
+    """The trajectories from `noise` [B, *shape]: times [N], from t_max to t_min, and states [N, B, *shape]."""
+    run, ts = self._reference, lay(rho(), self.path, _WAY)
+    problem = self.path.problem(_told(run.family, run.params, cond))
     return ts, trajectory(edm.heun, problem, jax.random.key(0), noise, ts)
 
   def _endpoint_distance(self, params: PyTree, probe: PyTree) -> Array:
-    """The root mean squared difference between samples and the ends of the teacher's trajectories."""
+    """The root mean squared difference between samples and the ends of the probes' trajectories."""
     x = self.transport(jax.random.key(0), params, probe["noise"], {n: probe[n] for n in self.conditions} or None)
     return jnp.sqrt(jnp.square(x - probe["end"]).mean())
 
@@ -162,9 +163,12 @@ class Student(Conditional):
       raise InputError(f"{name}: its data have the shape {family.spec.shape}, these {self.spec.shape}")
     if set(family.conditions) != set(self.conditions):
       raise InputError(f"{name}: it is conditioned on {family.conditions}, this on {self.conditions}: set conditions")
-    ends = [(path.alpha(self._places), path.sigma(self._places)) for path in (self.path, family.path_of(run.params))]
+    if not isinstance(getattr(family, "path", None), Gaussian):
+      raise InputError(f"{name}: {type(family).__name__} learns its path, and this one's is fixed: choose another run")
+    ends = [(path.alpha(self._places), path.sigma(self._places)) for path in (self.path, family.path)]
     if not jnp.allclose(*jnp.asarray(ends), rtol=1e-4, atol=1e-6):
-      raise InputError(f"{name}: its path is another: set path to that of the run")
+      spelled = ", ".join(f"path.{k}={v}" for k, v in run.config.family.path.items())
+      raise InputError(f"{name}: its path is another: set {spelled}")
 
   def _check_network(self, name: str, run: Any) -> None:
     example = {"x": jnp.zeros((1, *self.spec.shape))}
@@ -179,7 +183,7 @@ class Student(Conditional):
 
   def _check_grid(self) -> None:
     """For a sampler that starts at the first time of the grid, with noise of t_max."""
-    first = float(self.grid(self.path, self.steps)[0])
+    first = float(lay(self.grid, self.path, self.steps)[0])
     if not math.isclose(first, self.path.t_max, rel_tol=1e-5):
       raise InputError(f"grid: its first time is {first:.6g}, samples start from noise of t = {self.path.t_max:.6g}")
 
@@ -187,6 +191,11 @@ class Student(Conditional):
   def _first(self) -> Any:
     """The run whose parameters training starts from."""
     return self.start
+
+  @property
+  def _reference(self) -> Any:
+    """The run whose trajectories samples are compared with."""
+    return self.start if self.teacher is None else self.teacher
 
   @property
   def _places(self) -> Array:
@@ -220,6 +229,11 @@ class Distilled(Student):
   def _network(self) -> PyTree:
     """The teacher's network, and not the uncertainty that a teacher may have learned beside it: a copy."""
     return {"params": jax.tree.map(jnp.copy, self.teacher.params["params"])}
+
+
+def _told(family: Any, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
+  """The denoiser of a run's family, told those of the conditions that it knows."""
+  return family.denoiser(params, {name: cond[name] for name in family.conditions} or None if cond else None)
 
 
 def jump(path: Any, x0: Array, xt: Array, t: Array, s: Array) -> Array:

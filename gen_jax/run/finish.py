@@ -115,9 +115,13 @@ def score(trained: Trained, *, seed: int) -> dict[str, Any]:
   if meshes.is_main():
     writer.record(trained.workdir, record)
     if "noise_levels" in record:
-      path, labels = trained.workdir / "consistency.png", ("sigma / alpha", "distance to the teacher's endpoint")
-      writer.curve(path, record["noise_levels"][:-1], record["endpoint_distances"][:-1], labels)  # the last is 0
-      print(f"distance along the teacher's trajectories: {path}")
+      path, known = trained.workdir / "consistency.png", slice(None, -1)  # at t_min f is where the trajectory ends
+      curves = {
+        "of f from the end of the trajectory": record["endpoint_distances"][known],
+        "of f from its mean along the trajectory": record["consistency_errors"][known],
+      }
+      writer.curves(path, record["noise_levels"][known], curves, ("sigma / alpha", "root mean squared difference"))
+      print(f"consistency along trajectories: {path}")
     show(record)
     print(f"metrics: {trained.workdir / 'metrics.json'}")
   return record

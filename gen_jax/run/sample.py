@@ -91,7 +91,7 @@ def draw(
   sampler = Sampler(family, params, min(batch_size, num))
   start = time.perf_counter()
   x = sampler(key, params, num, cond)
-  check_finite(x)
+  check_finite(x, adaptive=family.evaluations is None)
   return x, Timing(sampler.compile_seconds, time.perf_counter() - start, family.evaluations)
 
 

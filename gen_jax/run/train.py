@@ -152,12 +152,16 @@ def refuse_other(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> No
 
 
 def _schedules(section: Mapping[str, Any], steps: int, place: str = "family") -> Iterator[str]:
-  """A line for every schedule of a learning rate that ends before the training or after it."""
+  """A line for every schedule that ends before the training or after it."""
   for key, value in section.items():
     if isinstance(value, Mapping):
       yield from _schedules(value, steps, f"{place}.{key}")
     elif key == "decay_steps" and value not in (None, steps) and section.get("schedule") != "constant":
       yield f"note: the learning rate decays over {value} steps ({place}.{key}), the training takes {steps}"
+    elif key == "total" and value != steps:
+      yield f"note: the curriculum takes {value} steps ({place}.{key}), the training {steps}"
+    elif key == "rounds" and (whole := value * section.get("round_steps", 0)) > steps:
+      yield f"note: {value} rounds take {whole} steps ({place}.round_steps), the training {steps}"
 
 
 def _headline(config, source, state, mesh, workdir) -> str:

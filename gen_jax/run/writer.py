@@ -198,13 +198,15 @@ def plot(workdir: pathlib.Path) -> pathlib.Path:
   return workdir / "loss.png"
 
 
-def curve(path: pathlib.Path, x: list[float], y: list[float], labels: tuple[str, str]) -> None:
-  """Draws y against x, both on logarithmic axes."""
+def curves(path: pathlib.Path, x: list[float], ys: dict[str, list[float]], labels: tuple[str, str]) -> None:
+  """Draws each of `ys` against x, on logarithmic axes."""
   from matplotlib.figure import Figure
 
   figure = Figure(figsize=(7, 4), layout="constrained")
   axes = figure.add_subplot(xscale="log", yscale="log", xlabel=labels[0], ylabel=labels[1])
-  axes.plot(x, y, marker="o")
+  for name, y in ys.items():
+    axes.plot(x, y, marker="o", label=name)
+  axes.legend()
   axes.grid(alpha=0.3)
   figure.savefig(path, dpi=120)
 

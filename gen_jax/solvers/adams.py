@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
+from gen_jax.errors import check
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
 from gen_jax.solvers.history import History, empty, integrals, unfelt
@@ -33,7 +34,11 @@ def unipc(order: int = 3, b: Literal["h", "expm1"] = "expm1") -> Solver:
   Args:
     order: p, the number of values that the predictor reads; the corrector reads one more, and raises the order by one.
     b: B(h) = h ("bh1" elsewhere) or e^h - 1 ("bh2").
+
+  Raises:
+    InputError: an order below 1.
   """
+  check(order=(order, order >= 1, "at least 1"))
   size = {"h": lambda h: h, "expm1": lambda h: -jnp.expm1(-h)}[b]  # x0 is predicted: B(-h)
   return _adams(order, order, 0.0, size)._replace(order=order + 1)
 
@@ -49,7 +54,12 @@ def sa_solver(predictor: int = 3, corrector: int = 3, tau: float = 1.0) -> Solve
     predictor: number of values that the predictor reads.
     corrector: number of past values that the corrector reads beside the new one; 0 for no corrector.
     tau: 0 is the probability flow, 1 the reverse diffusion.
+
+  Raises:
+    InputError: no value for the predictor, or a negative number of values or tau.
   """
+  check(predictor=(predictor, predictor >= 1, "at least 1"))
+  check(corrector=(corrector, corrector >= 0, "at least 0"), tau=(tau, tau >= 0, "at least 0"))
   return _adams(predictor, corrector, tau)
 
 

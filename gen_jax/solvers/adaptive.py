@@ -11,7 +11,7 @@ from typing import Any
 import diffrax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import check
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_ode
 from gen_jax.types import Array
@@ -75,9 +75,7 @@ class _WrittenOut(diffrax.AbstractAdaptiveSolver):
 
 
 def _adaptive(method, rtol, atol, max_steps):
-  for name, value in (("rtol", rtol), ("atol", atol), ("max_steps", max_steps)):
-    if not value > 0:
-      raise InputError(f"{name} = {value} should be positive")
+  check(**{k: (v, v > 0, "positive") for k, v in dict(rtol=rtol, atol=atol, max_steps=max_steps).items()})
   method, control = _WrittenOut(method), diffrax.PIDController(rtol=rtol, atol=atol)
   save = diffrax.SaveAt(t1=True)
 

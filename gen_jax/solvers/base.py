@@ -203,16 +203,17 @@ def check_times(ts: Any) -> None:
     raise InputError(f"times[{i + 1}] = {ts[i + 1]:.6g} {what} after {ts[i]:.6g}: times should rise or fall throughout")
 
 
-def check_finite(x: Any) -> None:
-  """Refuses what a solver could not finish; traced values pass unseen.
+def check_finite(x: Any, adaptive: bool = True) -> None:
+  """Refuses what a solver, which may have been `adaptive`, could not finish; traced values pass unseen.
 
   Raises:
     InputError: values that are not finite.
   """
   if not isinstance(x, jax.core.Tracer) and not np.all(np.isfinite(x)):
+    ran_out = "an adaptive solver ran out of steps (raise its max_steps, or rtol and atol), or "
     raise InputError(
-      "the solution is not finite: an adaptive solver ran out of steps (raise its max_steps, or rtol and atol), "
-      "or the model it solves is not finite"
+      f"the solution is not finite: {ran_out if adaptive else ''}the model or the solver is not finite at one of the "
+      "times: choose another solver or grid, and look whether training diverged"
     )
 
 

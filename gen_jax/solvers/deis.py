@@ -8,6 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from gen_jax.errors import check
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
 from gen_jax.solvers.history import empty, integrals
@@ -26,7 +27,11 @@ def deis(order: int = 3, variable: Literal["t", "rho", "log_rho"] = "log_rho") -
   Args:
     order: number of past values; 1 is DDIM.
     variable: what eps is a polynomial in: time, sigma / alpha, or its logarithm, as most code does.
+
+  Raises:
+    InputError: an order below 1.
   """
+  check(order=(order, order >= 1, "at least 1"))
   place, slope = _VARIABLES[variable]
 
   def step(p, key, x, t, s, carry):
@@ -52,7 +57,11 @@ def ipndm(order: int = 4) -> Solver:
 
   Args:
     order: number of past values, 1 to 4.
+
+  Raises:
+    InputError: another order.
   """
+  check(order=(order, 1 <= order <= 4, "from 1 to 4"))
 
   def step(p, key, x, t, s, carry):
     del key

@@ -9,12 +9,33 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, check
 from gen_jax.solvers.base import check_times, half_log_snr
 from gen_jax.types import Array
 
 Grid = Callable[[Any, int], Array]
+
+
+def lay(grid: Grid, path: Any, num: int) -> Array:
+  """The [num + 1] times of `grid`: constants of the program that is being traced, unless the path is learned.
+
+  Raises:
+    InputError: times that repeat or do not fall, as where log(alpha / sigma) is infinite at an end of the path.
+  """
+  with jax.ensure_compile_time_eval():
+    ts, ends = jax.jit(lambda: (grid(path, num), half_log_snr(path, jnp.array([path.t_max, path.t_min]))))()
+  try:
+    check_times(ts)
+  except InputError as e:
+    if np.isfinite(ends).all():
+      raise
+    raise InputError(
+      f"grid: it has no such times between {path.t_min:.6g} and {path.t_max:.6g}, where the path is all data or all "
+      "noise: move the path's t_min or t_max inwards, or choose grids.linear"
+    ) from e
+  return ts
 
 
 def linear() -> Grid:
@@ -75,7 +96,11 @@ def shifted(shift: float = 3.0) -> Grid:
 
   Args:
     shift: the square root of how many times more pixels there are than where even times are right; 1 changes nothing.
+
+  Raises:
+    InputError: a shift that is not positive.
   """
+  check(shift=(shift, shift > 0, "positive"))
 
   def grid(path, num):
     ends = jax.nn.sigmoid(-jnp.log(shift) - half_log_snr(path, jnp.array([path.t_max, path.t_min])))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from gen_jax.errors import check
 from gen_jax.ops.shapes import expand
 from gen_jax.resolve import build
 from gen_jax.solvers.base import Solver, as_semilinear
@@ -17,7 +18,11 @@ def annealed(step_size: float = 0.2, rounds: int = 100) -> Solver:
   Args:
     step_size: epsilon / sigma_L^2: 2e-5 / 0.01^2 as published.
     rounds: T, the number of steps at each level.
+
+  Raises:
+    InputError: steps that go nowhere, or none.
   """
+  check(step_size=(step_size, step_size > 0, "positive"), rounds=(rounds, rounds >= 1, "at least 1"))
 
   def step(p, key, x, t, s, carry):
     a = expand(step_size * p.sigma(s) ** 2, x)
@@ -36,11 +41,16 @@ def predictor_corrector(predictor: str = "sde.reverse_diffusion", snr: float = 0
   at several, they are taken of sigma times the score.
 
   Args:
-    predictor: another solver of this room.
+    predictor: another solver of this room, one that takes the steps it is told to.
     snr: r, the size of the step relative to the score.
     rounds: M, the number of corrections.
+
+  Raises:
+    InputError: corrections that go nowhere, or none; an adaptive predictor.
   """
-  predictor: Solver = build("solvers", predictor)
+  check(snr=(snr, snr > 0, "positive"), rounds=(rounds, rounds >= 1, "at least 1"))
+  name, predictor = predictor, build("solvers", predictor)
+  check(predictor=(name, predictor.evaluations > 0, "a solver that does not choose its own steps"))
 
   def step(p, key, x, t, s, carry):
     key_predict, key_correct = jax.random.split(key)
@@ -54,9 +64,9 @@ def predictor_corrector(predictor: str = "sde.reverse_diffusion", snr: float = 0
 
     return jax.lax.fori_loop(0, rounds, correct, x), carry
 
-  evaluations = predictor.evaluations + rounds
   init = lambda p, x: predictor.init(predictor.of(p), x)
-  return Solver(step, of=as_semilinear, init=init, order=1, evaluations=evaluations, stochastic=True)
+  calls = dict(evaluations=predictor.evaluations + rounds, startup=predictor.startup)
+  return Solver(step, of=as_semilinear, init=init, order=1, **calls, stochastic=True)
 
 
 def _length(x):

@@ -11,6 +11,7 @@ and methods differ in the polynomial that they put for x0 or eps.
 import jax
 import jax.numpy as jnp
 
+from gen_jax.errors import check
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
 from gen_jax.solvers.history import empty
@@ -23,7 +24,11 @@ def ddim(eta: float = 0.0) -> Solver:
 
   Args:
     eta: 0 is deterministic and solves the probability flow; 1 draws from the posterior, as DDPM does.
+
+  Raises:
+    InputError: an eta that is not in [0, 1].
   """
+  check(eta=(eta, 0 <= eta <= 1, "in [0, 1]"))
 
   def step(p, key, x, t, s, carry):
     x0, fresh = p.denoise(t, x), expand(_fresh(p, t, s), x)

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 
@@ -27,6 +28,7 @@ from gen_jax.types import Spec
 PLANE = Spec(shape=(2,), kind="vector", classes=3)
 STD = 0.5  # of the Gaussian data that the exact networks know
 SMALL = TimeMLP(width=8, depth=1)
+SPELLED = dict(name="gaussian.edm", sigma_max=80.0)  # the path of a run, in its config
 
 
 class Table(nn.Module):
@@ -47,6 +49,7 @@ class Trained:
 
   family: Any
   params: Any
+  config: Any = dataclasses.field(default_factory=lambda: ml_collections.ConfigDict({"family": {"path": SPELLED}}))
 
 
 def exact_teacher(path):
@@ -231,6 +234,19 @@ def test_editing_keeps_what_is_known_and_fills_in_the_rest():
   assert abs(np.mean(free[:, 1])) < 0.03
 
 
+def test_without_a_teacher_samples_are_compared_with_the_run_that_training_started_from():
+  """The ends of the trajectories are the same as those of a teacher, and so is the report."""
+  path = gaussian.edm()
+  run = exact_teacher(path)
+  fields = dict(spec=PLANE, net=run.family.net, path=path, prediction=prediction.x0())
+  tuned, taught = Consistency(**fields, start=run), Consistency(**fields, start=run, teacher=run)
+  np.testing.assert_array_equal(start(tuned).extra["probe"]["end"], start(taught).extra["probe"]["end"])
+  assert "teacher" not in start(tuned).extra
+  key, params = jax.random.key(1), start(tuned).params
+  for name, value in tuned.report(key, params, 20).items():
+    np.testing.assert_array_equal(value, taught.report(key, params, 20)[name])
+
+
 def test_the_nearest_image_with_known_means():
   """Means of pairs: each entry moves by the error of its mean."""
   means = lambda x: x.reshape(len(x), 2, 2).mean(-1)
@@ -246,10 +262,13 @@ def test_the_report_knows_how_far_off_a_function_is():
   report = jax.jit(lambda params: family.report(jax.random.key(1), params, 500))
   exact = report(params)
   assert exact["consistency_error"] < 0.05 * STD and exact["endpoint_distance"] < 0.1 * STD
-  assert exact["noise_levels"].shape == exact["endpoint_distances"].shape == (19,)
+  shapes = {exact[name].shape for name in ("noise_levels", "endpoint_distances", "consistency_errors")}
+  assert shapes == {(19,)}
   off = report(jax.tree.map(lambda p: p + 0.5, params))
   np.testing.assert_allclose(off["endpoint_distance"], 0.5, rtol=0.1)  # off times an input of unit variance
   assert off["endpoint_distances"][-1] == 0 and off["consistency_error"] > 3 * exact["consistency_error"]
+  np.testing.assert_allclose(jnp.square(off["consistency_errors"]).mean() ** 0.5, off["consistency_error"], rtol=1e-5)
+  assert off["consistency_errors"].argmax() == 18  # the one level at which it is not off is the farthest from the mean
   assert Consistency(spec=PLANE, **exact_student(path)).report(jax.random.key(1), params, 5) == {}
 
 
@@ -337,7 +356,7 @@ def test_what_cannot_be_distilled_is_refused():
     Consistency(spec=image, teacher=Trained(VAE(spec=image), {}))
   with pytest.raises(InputError, match="shape"):
     Consistency(spec=image, path=path, teacher=run)
-  with pytest.raises(InputError, match="its path is another"):
+  with pytest.raises(InputError, match=r"its path is another: set path.name=gaussian\.edm, path.sigma_max=80\.0"):
     Consistency(spec=PLANE, path=gaussian.cosine(), teacher=run)
   with pytest.raises(InputError, match="conditioned"):
     Consistency(spec=PLANE, **student, conditions=("label",), teacher=run)

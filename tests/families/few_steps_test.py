@@ -186,7 +186,7 @@ def test_a_teacher_that_learned_its_uncertainty_is_distilled():
 
 def test_a_teacher_that_learned_its_path_is_refused():
   teacher = VDM(spec=PLANE, net=SMALL)
-  with pytest.raises(InputError, match="its path is another"):
+  with pytest.raises(InputError, match="VDM learns its path"):
     Progressive(spec=PLANE, net=SMALL, teacher=Trained(teacher, start(teacher).params))
 
 

@@ -1,6 +1,7 @@
 """Paths: their known values, and their precision in float32."""
 
 import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from gen_jax.errors import InputError
 from gen_jax.processes import gaussian
 from gen_jax.solvers.base import half_log_snr
 
-PATHS = {name: f for name, f in vars(gaussian).items() if inspect.isfunction(f) and f.__module__ == gaussian.__name__}
+PATHS = {
+  name: f
+  for name, f in inspect.getmembers(gaussian, inspect.isfunction)
+  if f.__module__ == gaussian.__name__ and not name.startswith("_")
+}
 
 
 def test_linear_is_the_limit_of_ddpm():
@@ -100,3 +106,23 @@ def test_perturb(name):
 def test_prior():
   x = gaussian.edm().prior(jax.random.key(0), (50_000,))
   assert abs(float(x.std()) / 80.0 - 1) < 5 / np.sqrt(100_000)
+
+
+@pytest.mark.parametrize(
+  "path, message",
+  [
+    (lambda: gaussian.linear(t_min=0.0), "t_min = 0.0 should be positive"),
+    (lambda: gaussian.linear(t_min=2.0), "0 <= t_min < t_max, and go from 2.0 to 1.0"),
+    (lambda: gaussian.linear(beta_min=3.0, beta_max=2.0), "beta_max = 2.0 should be above beta_min"),
+    (lambda: gaussian.cosine(t_max=1.5), "t_max = 1.5 should be below 1"),
+    (lambda: gaussian.sigmoid(tau=-1.0), "tau = -1.0 should be positive"),
+    (lambda: gaussian.laplace(scale=0.0), "scale = 0.0 should be positive"),
+    (lambda: gaussian.trigonometric(t_max=1.6), "t_max = 1.6 should be below 1.5708"),
+    (lambda: gaussian.ve(sigma_min=-1.0), "sigma_min = -1.0 should be positive"),
+    (lambda: gaussian.edm(sigma_min=90.0), "sigma_max = 80.0 should be above sigma_min"),
+    (lambda: gaussian.rectified(t_max=1.1), "t_max = 1.1 should be at most 1"),
+  ],
+)
+def test_no_path_is_made_of_other_arguments(path, message):
+  with pytest.raises(InputError, match=re.escape(message)):
+    path()

@@ -7,7 +7,7 @@ import pytest
 
 from gen_jax.errors import InputError
 from gen_jax.processes import gaussian
-from gen_jax.solvers import adaptive, base, edm, grids, ode, sde, semilinear
+from gen_jax.solvers import adams, adaptive, base, deis, edm, grids, langevin, ode, sde, semilinear
 
 
 def test_ode_forwards_in_time():
@@ -139,3 +139,32 @@ def test_weak_order(solver):
     wrong.append((mean - (1 + 2 * np.exp(-2)), var - (1 - np.exp(-4)) / 4))
   orders = np.log2(np.abs(np.array(wrong[0]) / np.array(wrong[1])))
   np.testing.assert_allclose(orders, solver.order, atol=0.2)
+
+
+@pytest.mark.parametrize(
+  "make, message",
+  [
+    (lambda: deis.deis(0), "order = 0 should be at least 1"),
+    (lambda: deis.ipndm(7), "order = 7 should be from 1 to 4"),
+    (lambda: adams.unipc(0), "order = 0 should be at least 1"),
+    (lambda: adams.sa_solver(predictor=0), "predictor = 0 should be at least 1"),
+    (lambda: adams.sa_solver(tau=-1.0), "tau = -1.0 should be at least 0"),
+    (lambda: semilinear.ddim(-1.0), "eta = -1.0 should be in"),
+    (lambda: edm.churn(gamma=-1.0), "gamma = -1.0 should be at least 0"),
+    (lambda: langevin.annealed(step_size=-1.0), "step_size = -1.0 should be positive"),
+    (lambda: langevin.annealed(rounds=0), "rounds = 0 should be at least 1"),
+    (
+      lambda: langevin.predictor_corrector("adaptive.tsit5"),
+      "predictor = adaptive.tsit5 should be a solver that does not",
+    ),
+    (lambda: adaptive.tsit5(rtol=0.0), "rtol = 0.0 should be positive"),
+  ],
+)
+def test_no_solver_is_made_of_other_arguments(make, message):
+  with pytest.raises(InputError, match=message):
+    make()
+
+
+def test_a_corrector_counts_the_start_of_its_predictor():
+  solver = langevin.predictor_corrector("deis.pndm", rounds=2)
+  assert solver.calls(10) == deis.pndm.calls(10) + 20

@@ -87,3 +87,18 @@ def test_grids_compile():
   path = PATHS["cosine"]
   for grid in (grids.rho(), grids.shifted(), grids.cosine(), grids.times(tuple(np.linspace(0.9, 0.1, 9)))):
     np.testing.assert_allclose(jax.jit(lambda grid=grid: grid(path, 8))(), grid(path, 8), rtol=1e-5)
+
+
+def test_times_that_a_path_does_not_have_are_found_while_a_program_is_traced():
+  """At t = 1 rectified flow is all noise; a learned path is known to the program alone."""
+  path = gaussian.rectified(t_max=1.0)
+  sampler = lambda grid, path=path: jax.jit(lambda: grids.lay(grid, path, 8))
+  with pytest.raises(InputError, match="all data or all noise: move the path's t_min or t_max"):
+    sampler(grids.log_snr()).trace()
+  with pytest.raises(InputError, match="repeats"):
+    sampler(lambda path, num: jnp.zeros(num + 1), gaussian.edm()).trace()
+  np.testing.assert_array_equal(sampler(grids.linear())(), grids.linear()(path, 8))
+  learned = lambda t_max: grids.lay(grids.linear(), gaussian.Gaussian(jnp.cos, lambda t: t_max * t, 0.1, 1.0), 4)
+  np.testing.assert_allclose(jax.jit(learned)(2.0), np.linspace(1.0, 0.1, 5), rtol=1e-6)
+  with pytest.raises(InputError, match="shift = 0.0 should be positive"):
+    grids.shifted(0.0)

@@ -20,17 +20,21 @@ ENTROPY = 1.183  # nats; the integral in `Ring.entropy` says the same
 STD, MEAN = np.array([0.3, 1.2]), np.array([0.5, -1.0])  # of a Gaussian
 
 
+def centres():
+  """Those of the ring's modes, [modes, 2]."""
+  angles = 2 * np.pi * np.arange(RING.modes) / RING.modes
+  return jnp.array(RING.radius * np.stack([np.cos(angles), np.sin(angles)], -1))
+
+
 def ring_denoiser(path):
   """E[x0 | xt] on the ring, by Bayes' rule."""
-  angles = 2 * np.pi * np.arange(RING.modes) / RING.modes
-  centres = jnp.array(RING.radius * np.stack([np.cos(angles), np.sin(angles)], -1))
 
   def denoise(t, x):
     a, s = path.alpha(t), path.sigma(t)
     var = (a * RING.std) ** 2 + s**2
-    offset = x[:, None] - a * centres
+    offset = x[:, None] - a * centres()
     weight = jax.nn.softmax(-0.5 * jnp.square(offset).sum(-1) / var, axis=-1)[..., None]
-    return (weight * (centres + a * RING.std**2 / var * offset)).sum(1)
+    return (weight * (centres() + a * RING.std**2 / var * offset)).sum(1)
 
   return denoise
 
@@ -60,20 +64,32 @@ def test_ring_meets_its_entropy():
   assert float(jnp.abs(log_p - RING.log_prob(x)).max()) < 0.05
 
 
-def test_order():
-  """Twice the steps, a quarter of Heun's error: on a Gaussian, whose density is known at both ends of the path."""
+def gaussian_marginal(path, t, x):
+  """log q_t(x) for x0 ~ N(MEAN, diag STD^2)."""
+  scale = jnp.sqrt((path.alpha(t) * STD) ** 2 + path.sigma(t) ** 2)
+  return gaussians.log_prob(x, path.alpha(t) * MEAN, jnp.log(scale), axes=1)
+
+
+def ring_marginal(path, t, x):
+  """log q_t(x) on the ring: its modes drawn in by alpha, and widened by the noise."""
+  log_scale = jnp.log((path.alpha(t) * RING.std) ** 2 + path.sigma(t) ** 2) / 2
+  each = gaussians.log_prob(x[:, None], path.alpha(t) * centres(), log_scale, axes=1)
+  return jax.nn.logsumexp(each, axis=1) - jnp.log(RING.modes)
+
+
+@pytest.mark.parametrize("denoiser, marginal", [(gaussian_denoiser, gaussian_marginal), (ring_denoiser, ring_marginal)])
+def test_order(denoiser, marginal):
+  """Twice the steps, a quarter of Heun's error: where the density is known at both ends of the path."""
   with jax.enable_x64(True):
     path = gaussian.cosine(t_min=0.05, t_max=0.9)
-    scale = lambda t: jnp.sqrt((path.alpha(t) * STD) ** 2 + path.sigma(t) ** 2)
-    marginal = lambda t, x: gaussians.log_prob(x, path.alpha(t) * MEAN, jnp.log(scale(t)), axes=1)
     x = jnp.array(np.random.default_rng(0).standard_normal((16, 2)) * STD + MEAN)
 
     @functools.partial(jax.jit, static_argnums=0)
     def error(steps):
       ts = grids.log_snr()(path, steps)[::-1]
-      problem, prior = path.problem(gaussian_denoiser(path)), functools.partial(marginal, ts[-1])
+      problem, prior = path.problem(denoiser(path)), functools.partial(marginal, path, ts[-1])
       log_p = likelihood.log_prob(ode.heun, problem, jax.random.key(0), x, ts, prior, Exact()).value
-      return jnp.abs(log_p - marginal(ts[0], x)).mean()
+      return jnp.abs(log_p - marginal(path, ts[0], x)).mean()
 
     assert float(error(32) / error(64)) == pytest.approx(4.0, abs=0.4)
 
