@@ -8,7 +8,7 @@ from those of a solution with 20,000 steps of RK4. A solver's last call is the d
 calls a step takes as many steps as the number at the head of the column allows, its peers then make the same number of
 calls. On each side, an algorithm's error is the least over the grids that the library has. All is in float64, also the
 noise levels of diffusers, which it computes in float32 from rounded ends; it lowers the order of UniPC's last step, and
-we do not. Prints a table; writes errors.json and errors.png.
+we do not. Prints a table; writes errors.json, the table as errors.md, and errors.png.
 """
 
 import argparse
@@ -109,6 +109,7 @@ def main() -> None:
   Console(width=150).print(table(ours, theirs))
   flags.out.mkdir(parents=True, exist_ok=True)
   (flags.out / "errors.json").write_text(json.dumps({"ours": ours, "peers": theirs}, indent=2) + "\n")
+  (flags.out / "errors.md").write_text(markdown(ours, theirs))
   plot(ours, theirs, flags.out / "errors.png")
   print(f"written to {flags.out}")
 
@@ -323,11 +324,8 @@ def least(errors: dict[str, Errors], calls: int) -> float:
   return min((e[calls] for e in errors.values() if calls in e and np.isfinite(e[calls])), default=np.nan)
 
 
-def table(ours, theirs) -> Table:
+def lines(ours, theirs) -> Iterator[tuple[str, ...]]:
   """Ours, theirs and the ratio for every algorithm; then the best of each side."""
-  out = Table(
-    "algorithm", *(f"{c}" for c in CALLS), title="error by network calls: ours / best peer's (ours over theirs)"
-  )
 
   def cell(mine, peer):
     shown = [f"{v:.1e}" if np.isfinite(v) else "-" for v in (mine, peer)]
@@ -335,11 +333,26 @@ def table(ours, theirs) -> Table:
 
   for name in [*ours, *(n for n in theirs if n not in ours)]:
     pairs = [(least(ours.get(name, {}), c), least(theirs.get(name, {}), c)) for c in CALLS]
-    out.add_row(name, *(cell(a, b) for a, b in pairs))
+    yield name, *(cell(a, b) for a, b in pairs)
   best = lambda side, c: np.nanmin([least(errors, c) for errors in side.values()])
+  yield "best of all", *(cell(best(ours, c), best(theirs, c)) for c in CALLS)
+
+
+def table(ours, theirs) -> Table:
+  """For the terminal."""
+  out = Table("algorithm", *map(str, CALLS), title="error by network calls: ours / best peer's (ours over theirs)")
+  *algorithms, best = lines(ours, theirs)
+  for line in algorithms:
+    out.add_row(*line)
   out.add_section()
-  out.add_row("best of all", *(cell(best(ours, c), best(theirs, c)) for c in CALLS))
+  out.add_row(*best)
   return out
+
+
+def markdown(ours, theirs) -> str:
+  """For a page."""
+  rows = [("algorithm", *map(str, CALLS)), ("---",) * (1 + len(CALLS)), *lines(ours, theirs)]
+  return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def plot(ours, theirs, file: pathlib.Path) -> None:

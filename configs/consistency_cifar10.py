@@ -52,7 +52,7 @@ def get_config(variant=None):
         ema_decay=0.999,
         optimizer=dict(lr=5e-4, warmup=200, schedule="cosine", decay_steps=_STEPS, clip=1.0),
       ),
-      train=dict(steps=_STEPS, batch_size=128, num_samples=100),
+      train=dict(steps=_STEPS, batch_size=128, sample_every=_STEPS // 4, num_samples=100),
       evaluate=dict(features="features.cifar10"),
     )
   )

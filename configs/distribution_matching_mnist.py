@@ -54,7 +54,7 @@ def get_config(variant=None):
         optimizer=dict(lr=1e-4, b1=0.0, schedule="linear", decay_steps=_STEPS, clip=1.0),
         critic_optimizer=dict(lr=1e-3, b1=0.0, schedule="linear", decay_steps=_STEPS, clip=1.0),
       ),
-      train=dict(steps=_STEPS, batch_size=64),
+      train=dict(steps=_STEPS, batch_size=64, sample_every=_STEPS // 4),
       evaluate=dict(features="features.mnist"),
     )
   )

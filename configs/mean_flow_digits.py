@@ -35,7 +35,7 @@ def get_config(variant=None):
         ema_decay=0.995,
         optimizer=dict(lr=2e-3, warmup=100, schedule="cosine", decay_steps=_STEPS, clip=1.0),
       ),
-      train=dict(steps=_STEPS, batch_size=64),
+      train=dict(steps=_STEPS, batch_size=64, sample_every=_STEPS // 4),
       evaluate=dict(features="features.digits"),
     )
   )

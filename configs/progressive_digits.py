@@ -58,7 +58,7 @@ def get_config(variant=None):
         ema_decay=0.98,
         optimizer=dict(lr=1e-3, warmup=100, schedule="cosine", decay_steps=5 * _ROUND, clip=1.0),
       ),
-      train=dict(steps=5 * _ROUND, batch_size=64),
+      train=dict(steps=5 * _ROUND, batch_size=64, sample_every=_ROUND),
       evaluate=dict(features="features.digits"),
     )
   )

@@ -58,7 +58,7 @@ def get_config(variant=None):
         ema_decay=0.99,
         optimizer=dict(lr=1e-3, warmup=200, schedule="cosine", decay_steps=5 * _ROUND, clip=1.0),
       ),
-      train=dict(steps=5 * _ROUND, batch_size=64),
+      train=dict(steps=5 * _ROUND, batch_size=64, sample_every=_ROUND),
       evaluate=dict(features="features.mnist"),
     )
   )

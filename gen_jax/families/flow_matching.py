@@ -13,6 +13,7 @@ from gen_jax.processes.coupling import Coupling
 from gen_jax.processes.denoising import Denoising
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.prediction import Prediction
+from gen_jax.processes.probes import Probed
 from gen_jax.processes.times import Times
 from gen_jax.processes.weighting import Weighting
 from gen_jax.resolve import part
@@ -24,7 +25,7 @@ _CHUNK = 256  # pairs that a teacher makes at once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FlowMatching(Denoising):
+class FlowMatching(Denoising, Probed):
   """Conditional flow matching: arXiv:2210.02747, eq. 9; on any Gaussian path, as arXiv:2303.08797 with a Gaussian base.
 
   The loss is E|v(xt, t) - dxt/dt|^2 with xt = alpha(t) x0 + sigma(t) eps for pairs (x0, eps), and samples solve
@@ -77,7 +78,8 @@ class FlowMatching(Denoising):
     state = super().init(key_init, batch)
     if self.teacher is None:
       return state
-    return state.replace(extra={**state.extra, "pairs": self._made(key_pairs)})
+    probed = self._probed(jax.random.fold_in(key, 2), state.params, batch)  # 0 and 1 are split off above
+    return state.replace(extra={**state.extra, "pairs": self._made(key_pairs), **probed})
 
   @property
   def _independent(self) -> bool:
@@ -94,18 +96,29 @@ class FlowMatching(Denoising):
 
   def _made(self, key: Key) -> PyTree:
     """`pairs` rows of noise "eps", what the teacher makes of it, "x", and its labels."""
-    teacher, path = self.teacher.family, self.teacher.family.path_of(self.teacher.params)
-    scale = path.sigma(jnp.asarray(path.t_max))
     chunk = min(_CHUNK, self.pairs)
 
     def some(key):
       key_eps, key_label, key_path = jax.random.split(key, 3)
       eps = jax.random.normal(key_eps, (chunk, *self.spec.shape))
       cond: Cond = {"label": jax.random.randint(key_label, (chunk,), 0, self.spec.classes)} if self.conditions else {}
-      return {"eps": eps, "x": teacher.transport(key_path, self.teacher.params, scale * eps, cond or None), **cond}
+      return {"eps": eps, "x": self._taught(key_path, eps, cond or None), **cond}
 
     made = jax.lax.map(some, jax.random.split(key, -(-self.pairs // chunk)))
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[: self.pairs], made)
+
+  @property
+  def _followed(self) -> bool:
+    return self.teacher is not None
+
+  def _ends(self, noise: Array, cond: Cond) -> Array:
+    return self._taught(jax.random.key(0), noise / self.path.sigma(jnp.asarray(self.path.t_max)), cond)
+
+  def _taught(self, key: Key, eps: Array, cond: Cond) -> Array:
+    """What the teacher makes of standard normal noise."""
+    family, params = self.teacher.family, self.teacher.params
+    path = family.path_of(params)
+    return family.transport(key, params, path.sigma(jnp.asarray(path.t_max)) * eps, cond)
 
   def _check_teacher(self):
     teacher = self.teacher.family

@@ -43,6 +43,9 @@ class Progressive(Distilled):
     for name in ("rounds", "round_steps"):
       if getattr(self, name) < 1:
         raise InputError(f"{name} = {getattr(self, name)} should be at least 1")
+    theirs, ours = self.teacher.family, self.steps * 2**self.rounds
+    if isinstance(theirs, Progressive) and theirs.steps != ours:
+      raise InputError(f"teacher: it takes {theirs.steps} steps, and steps * 2^rounds is {ours}: make them the same")
 
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step, with the network of the teacher."""

@@ -9,25 +9,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, check
 from gen_jax.family import HasDenoiser, State, entries
 from gen_jax.ops.shapes import expand
-from gen_jax.processes.conditional import Conditional
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.prediction import Prediction
+from gen_jax.processes.probes import Probed
 from gen_jax.resolve import part
 from gen_jax.solvers import edm
 from gen_jax.solvers.base import trajectory
 from gen_jax.solvers.grids import Grid, lay, rho
 from gen_jax.steps import start
-from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
+from gen_jax.types import Array, Batch, Cond, Key, PyTree
 
 _WAY = 18  # steps of Heun's method to the end of a teacher's trajectory, as arXiv:2206.00364 takes for small images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Student(Conditional):
+class Student(Probed):
   """Base of families: a network that jumps along the probability flow of a path, `steps` jumps to a sample.
+
+  Its samples are compared with the ends of the teacher's trajectories, or without a teacher with those of the run that
+  training starts from.
 
   Attributes:
     net: gives an output of the shape of x.
@@ -39,9 +42,6 @@ class Student(Conditional):
     teacher: a run with a denoiser whose flow is learned: dict(name="load.load", workdir="runs/..."); None for that of
       the data.
     start: the run whose parameters training starts from, of the same network; None for random ones.
-    probes: trajectories whose ends a student's samples are compared with as it trains: of the teacher, or without one
-      of the run that training starts from; 0 for none.
-    probe_every: steps between such comparisons.
 
   Raises:
     InputError: settings that do not fit each other, the data, or the runs that are named.
@@ -54,14 +54,10 @@ class Student(Conditional):
   clip: bool = False
   teacher: Any = dataclasses.field(default=None, metadata={"room": "run"})
   start: Any = dataclasses.field(default=None, metadata={"room": "run"})
-  probes: int = 64
-  probe_every: int = 50
 
   def __post_init__(self):
     super().__post_init__()
-    for name, least in {"steps": 1, "probes": 0, "probe_every": 1}.items():
-      if getattr(self, name) < least:
-        raise InputError(f"{name} = {getattr(self, name)} should be at least {least}")
+    check(steps=(self.steps, self.steps >= 1, "at least 1"))
     if self.teacher is not None:
       self._check("teacher", self.teacher)
     if self.start is not None:
@@ -81,27 +77,8 @@ class Student(Conditional):
       params = self._started(params)
     if self.teacher is not None:
       extra["teacher"] = jax.tree.map(jnp.copy, self.teacher.params)
-    if self._reference is not None and self.probes:
-      extra["probe"] = self._probe(key_probe, batch)
-      extra["endpoint_distance"] = self._endpoint_distance(params, extra["probe"])
+    extra |= self._probed(key_probe, params, batch)
     return start(params, self.optimizer, ema=self.ema_decay is not None, **extra)
-
-  def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
-    """One step of gradient descent on `loss`, and every so often a look at where the samples are."""
-    state, metrics = super().step(key, state, batch)
-    state, distance = self.probe(state)
-    return state, {**metrics, **distance}
-
-  def probe(self, state: State) -> tuple[State, Metrics]:
-    """How far the samples are from the ends of the probes' trajectories, taken anew every `probe_every` steps."""
-    if "probe" not in state.extra:
-      return state, {}
-    distance = jax.lax.cond(
-      state.step % self.probe_every == 0,
-      lambda: self._endpoint_distance(state.eval_params, state.extra["probe"]),
-      lambda: state.extra["endpoint_distance"],
-    )
-    return state.replace(extra={**state.extra, "endpoint_distance": distance}), {"endpoint_distance": distance}
 
   def sample(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Array:
     """`num` samples, [num, *shape]."""
@@ -133,23 +110,18 @@ class Student(Conditional):
 
     return denoise
 
-  def _probe(self, key: Key, batch: Batch) -> PyTree:
-    """Noise, where the flow takes it, and its conditions."""
-    noise = self.path.prior(key, (self.probes, *self.spec.shape))
-    row = jnp.arange(self.probes) % len(batch["x"])
-    cond = {name: batch[name][row] for name in self.conditions}
-    return {"noise": noise, "end": self._way(noise, cond)[1][-1], **cond}
-
   def _way(self, noise: Array, cond: Cond) -> tuple[Array, Array]:
     """The trajectories from `noise` [B, *shape]: times [N], from t_max to t_min, and states [N, B, *shape]."""
     run, ts = self._reference, lay(rho(), self.path, _WAY)
     problem = self.path.problem(_told(run.family, run.params, cond))
     return ts, trajectory(edm.heun, problem, jax.random.key(0), noise, ts)
 
-  def _endpoint_distance(self, params: PyTree, probe: PyTree) -> Array:
-    """The root mean squared difference between samples and the ends of the probes' trajectories."""
-    x = self.transport(jax.random.key(0), params, probe["noise"], {n: probe[n] for n in self.conditions} or None)
-    return jnp.sqrt(jnp.square(x - probe["end"]).mean())
+  @property
+  def _followed(self) -> bool:
+    return self._reference is not None
+
+  def _ends(self, noise: Array, cond: Cond) -> Array:
+    return self._way(noise, cond)[1][-1]
 
   def _started(self, params: PyTree) -> PyTree:
     """`params` with the network of the run to start from."""

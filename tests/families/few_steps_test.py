@@ -396,3 +396,33 @@ def test_wrong_settings_are_refused():
     MeanFlow(spec=PLANE, net=SMALL, steps=0)
   with pytest.raises(InputError, match="times"):
     MeanFlow(spec=PLANE, net=SMALL, steps=4, grid=rho())
+
+
+def test_a_student_is_the_next_teacher_where_the_steps_meet():
+  diffusion = Diffusion(spec=PLANE, net=SMALL, path=gaussian.cosine())
+  fields = dict(spec=PLANE, net=SMALL, rounds=1, round_steps=1)
+  first = Progressive(**fields, teacher=Trained(diffusion, start(diffusion).params), steps=2)
+  run = Trained(first, start(first).params)
+  state, metrics = jax.jit(Progressive(**fields, teacher=run, steps=1).step)(
+    jax.random.key(0), start(Progressive(**fields, teacher=run, steps=1)), data(8)
+  )
+  assert np.isfinite(metrics["loss"]) and state.extra["teacher"] is not None
+  with pytest.raises(InputError, match=r"takes 2 steps, and steps \* 2\^rounds is 4"):
+    Progressive(**fields, teacher=run, steps=2)
+
+
+def test_a_batch_of_one_has_no_room_for_two_kinds_of_targets():
+  family = Shortcut(spec=PLANE, net=SMALL)
+  with pytest.raises(InputError, match="set train.batch_size=2"):
+    jax.eval_shape(family.step, jax.random.key(0), start(family), data(1))
+  with pytest.raises(InputError, match="jumps smaller than were trained"):
+    Shortcut(spec=PLANE, net=SMALL, finest=4, steps=8)
+
+
+def test_what_mean_flow_cannot_draw_or_weigh():
+  for fields, message in (
+    (dict(std=0.0), "std = 0.0 should be positive"),
+    (dict(power=-1.0), "power = -1.0 should be"),
+  ):
+    with pytest.raises(InputError, match=message):
+      MeanFlow(spec=PLANE, net=SMALL, **fields)

@@ -110,8 +110,13 @@ def test_reflow(teacher):
   assert float(loss) < 1e-3 and extra["pairs"] is not None
   noise = family.path.prior(jax.random.key(2), (100, 2))
   np.testing.assert_allclose(family.transport(jax.random.key(3), state.params, noise), STD * noise, atol=0.02)
-  state, _ = jax.jit(family.step)(jax.random.key(4), state, zeros)
+  state, metrics = jax.jit(family.step)(jax.random.key(4), state, zeros)
   assert (state.extra["pairs"]["x"] == made["x"]).all()
+  assert metrics["endpoint_distance"] < 0.02
+  assert family.report(jax.random.key(5), state.params, 20)["endpoint_distance"] < 0.02
+  curved = exact(teacher=teacher, pairs=600, solver=ode.euler, steps=1)  # one step of it ends at the mean, 0
+  assert float(start(curved).extra["endpoint_distance"]) == pytest.approx(STD, rel=0.1)
+  assert exact().report(jax.random.key(5), state.params, 20) == {}
 
 
 @pytest.mark.parametrize(
