@@ -28,7 +28,7 @@ def one_line(place: str) -> Iterator[None]:
     raise InputError(f"{place}: {type(e).__name__}{first} (--traceback shows where)") from e
 
 
-def check(**fields: tuple[Any, bool, str]) -> None:
+def require(**fields: tuple[Any, bool, str]) -> None:
   """Raises InputError for the first of `fields`, name=(value, whether it is right, what it should be), not right."""
   for name, (value, right, what) in fields.items():
     if not right:

@@ -79,9 +79,17 @@ def build(room: str, spec: Any, /, **given: Any) -> Any:
     return target
   fields = _fields(target)
   arguments = {
-    k: _part(f.room, spec[k], f.given) if f.room else _plain(spec[k]) for k, f in fields.items() if k in spec
+    k: _placed(k, f.room, spec[k], f.given) if f.room else _plain(spec[k]) for k, f in fields.items() if k in spec
   }
   return target(**arguments, **given)
+
+
+def _placed(field: str, room: str, spec: Any, given: tuple[str, ...]) -> Any:
+  """`_part`, whose errors say of which field they are."""
+  try:
+    return _part(room, spec, given)
+  except InputError as e:
+    raise InputError(f"{field}: {e}") from e
 
 
 def _part(room: str, spec: Any, given: tuple[str, ...]) -> Any:

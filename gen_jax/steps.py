@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gen_jax.errors import InputError, near
+from gen_jax.errors import InputError, near, require
 from gen_jax.family import State
 from gen_jax.types import Array, Batch, Key, Metrics, PyTree
 
@@ -50,16 +50,16 @@ class Optimizer:
   def __post_init__(self):
     for name in ("eps", "clip", "decay_steps"):
       value = getattr(self, name)
-      if value is not None and not 0 < value < math.inf:
-        raise InputError(f"optimizer.{name} = {value} should be positive")
+      require(**{name: (value, value is None or 0 < value < math.inf, "positive")})
     for name in ("lr", "warmup", "weight_decay"):
-      if not 0 <= getattr(self, name) < math.inf:
-        raise InputError(f"optimizer.{name} = {getattr(self, name)} should not be negative")
-    if self.schedule != "constant" and self.decay_steps is not None and self.decay_steps <= self.warmup:
-      raise InputError(f"optimizer.decay_steps = {self.decay_steps} should be more than its warmup = {self.warmup}")
+      require(**{name: (getattr(self, name), 0 <= getattr(self, name) < math.inf, "at least 0")})
     for name in ("b1", "b2"):
-      if not 0 <= getattr(self, name) < 1:
-        raise InputError(f"optimizer.{name} = {getattr(self, name)} should be in [0, 1)")
+      require(**{name: (getattr(self, name), 0 <= getattr(self, name) < 1, "in [0, 1)")})
+    if self.schedule == "constant":
+      return
+    if self.decay_steps is None:
+      raise InputError(f"schedule = {self.schedule!r} needs decay_steps, its length in steps")
+    require(decay_steps=(self.decay_steps, self.decay_steps > self.warmup, f"more than warmup = {self.warmup}"))
 
   @functools.cached_property
   def tx(self) -> optax.GradientTransformation:
@@ -81,8 +81,6 @@ class Optimizer:
   @functools.cached_property
   def learning_rate(self) -> Callable[[Array], Array]:
     """The learning rate as a function of the step."""
-    if self.schedule != "constant" and self.decay_steps is None:
-      raise InputError(f"optimizer.schedule={self.schedule!r} needs optimizer.decay_steps, its length in steps")
     after = (self.decay_steps or 0) - self.warmup
     main = {
       "constant": lambda: optax.constant_schedule(self.lr),
@@ -144,7 +142,7 @@ def _onto_sphere(names: tuple[str, ...]) -> optax.GradientTransformation:
   def init(params):
     there = {name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
     for missing in set(names) - there:
-      raise InputError(f"optimizer.unit: no parameter is called {missing!r}: {near(missing, there)}")
+      raise InputError(f"unit: no parameter is called {missing!r}: {near(missing, there)}")
     return optax.EmptyState()
 
   def update(updates, state, params):

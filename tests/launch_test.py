@@ -52,7 +52,7 @@ def _error(capsys, *argv):
     ([RING, "--workdir=x", "--config.family=vae"], "no 'vae' in families"),
     ([RING, "--workdir=x", "--config.data=a.b.c"], "no 'a.b.c' in data"),
     ([RING, "--workdir=x", "--config.family.optimizer=None"], "family.optimizer = None should be a name or a mapping"),
-    ([RING, "--workdir=x", "--config.family.optimizer.lr=-1"], "optimizer.lr = -1.0 should not be negative"),
+    ([RING, "--workdir=x", "--config.family.optimizer.lr=-1"], "optimizer: lr = -1.0 should be at least 0"),
     ([RING, "--workdir=x", "--config.evaluate.num=0"], "evaluate.num = 0 should be at least"),
     ([RING, "--workdir=x", "--config.evaluate.features=features.digits"], "takes examples of shape (8, 8, 1)"),
     ([f"--config={ROOT / 'README.md'}", "--workdir=x"], "is not a config"),

@@ -131,3 +131,8 @@ def test_a_part_that_is_given_something_arrives_as_a_function_of_it():
 def test_given_fields_are_not_for_configs():
   with pytest.raises(InputError, match="no field 'spec'"):
     resolve.build("families", {"name": "shed.Model", "spec": 1}, spec=7)
+
+
+def test_what_a_part_refuses_is_said_with_its_place():
+  with pytest.raises(InputError, match=r"^optimizer: lr = -1\.0 should be at least 0"):
+    resolve.build("families", {"name": "shed.Model", "optimizer": {"lr": -1.0}}, spec=7)

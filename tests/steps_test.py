@@ -70,7 +70,7 @@ def test_every_rule_descends(rule):
 
 def test_a_decaying_schedule_needs_its_length():
   with pytest.raises(InputError, match="decay_steps"):
-    _ = Optimizer(schedule="cosine").tx
+    Optimizer(schedule="cosine")
 
 
 def test_unit_turns_directions_and_leaves_the_rest():
@@ -92,7 +92,7 @@ def test_unit_turns_directions_and_leaves_the_rest():
 
 
 def test_a_schedule_is_longer_than_its_warmup():
-  with pytest.raises(InputError, match="decay_steps = 10 should be more than its warmup = 10"):
+  with pytest.raises(InputError, match="decay_steps = 10 should be more than warmup = 10"):
     Optimizer(schedule="linear", warmup=10, decay_steps=10)
 
 
@@ -100,5 +100,5 @@ def test_a_schedule_is_longer_than_its_warmup():
   "field, value", [("lr", -1.0), ("lr", float("inf")), ("clip", 0.0), ("decay_steps", 0), ("warmup", -5), ("b1", 1.0)]
 )
 def test_an_optimizer_out_of_range_is_refused(field, value):
-  with pytest.raises(InputError, match=rf"optimizer.{field} = {value} should"):
+  with pytest.raises(InputError, match=rf"{field} = {value} should"):
     Optimizer(**{field: value})

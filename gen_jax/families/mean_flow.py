@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import check
+from gen_jax.errors import require
 from gen_jax.family import State
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.average_velocity import AverageVelocity
@@ -39,8 +39,8 @@ class MeanFlow(AverageVelocity):
 
   def __post_init__(self):
     super().__post_init__()
-    check(share=(self.share, 0 <= self.share <= 1, "in [0, 1]"), std=(self.std, self.std > 0, "positive"))
-    check(power=(self.power, self.power >= 0, "at least 0"))
+    require(share=(self.share, 0 <= self.share <= 1, "in [0, 1]"), std=(self.std, self.std > 0, "positive"))
+    require(power=(self.power, self.power >= 0, "at least 0"))
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """The adaptively weighted squared error; "error" is its plain mean."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from gen_jax.errors import check
+from gen_jax.errors import require
 from gen_jax.resolve import part
 from gen_jax.types import Array
 
@@ -36,7 +36,7 @@ def pseudo_huber(c: float = 0.00054) -> Distance:
   Raises:
     InputError: a c that is not positive: the slope at a = b would be that of a root at 0.
   """
-  check(c=(c, c > 0, "positive"))
+  require(c=(c, c > 0, "positive"))
   return lambda a, b: jnp.sqrt(_mean(jnp.square(a - b)) + c**2) - c
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import check
+from gen_jax.errors import require
 from gen_jax.ops import dequantization, discretized, gaussians
 from gen_jax.ops.divergence import Divergence
 from gen_jax.ops.draws import systematic
@@ -61,7 +61,7 @@ class Flow:
   divergence: Divergence = part("ops", "divergence.Exact")
 
   def __post_init__(self):
-    check(steps=(self.steps, self.steps >= 1, "at least 1"))
+    require(steps=(self.steps, self.steps >= 1, "at least 1"))
     self.solver.of(ODE(lambda t, x: x))
 
   def __call__(self, key: Key, path: Gaussian, denoise: Denoise, x: Array) -> likelihood.Estimate:
@@ -141,7 +141,7 @@ class Discrete:
   variational: ClassVar[bool] = True
 
   def __post_init__(self):
-    check(steps=(self.steps, self.steps >= 1, "at least 1"))
+    require(steps=(self.steps, self.steps >= 1, "at least 1"))
 
   @property
   def name(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError, check
+from gen_jax.errors import InputError, require
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Semilinear
 from gen_jax.types import Array, Key
@@ -38,7 +38,7 @@ class Gaussian:
 
   def __post_init__(self):
     if not 0 <= self.t_min < self.t_max < math.inf:
-      raise InputError(f"path: its times should be 0 <= t_min < t_max, and go from {self.t_min} to {self.t_max}")
+      raise InputError(f"the times of a path should be 0 <= t_min < t_max, and go from {self.t_min} to {self.t_max}")
 
   def perturb(self, key: Key, x: Array, t: Array) -> tuple[Array, Array]:
     """(xt, eps), both of the shape of `x` [B, ...], at times t, [B] or a scalar."""
@@ -97,7 +97,7 @@ def cosine(offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.995) -> 
     t_min: where sampling stops.
     t_max: where sampling starts.
   """
-  check(offset=(offset, 0 <= offset < math.inf, "at least 0"))
+  require(offset=(offset, 0 <= offset < math.inf, "at least 0"))
   _check_times(t_min, t_max, 1.0)
   scale = jnp.pi / 2 / (1 + offset)
   start = float(offset * scale)
@@ -126,7 +126,7 @@ def sigmoid(
     t_min: where sampling stops.
     t_max: where sampling starts; at t = 1 nothing is left of the data.
   """
-  check(tau=(tau, tau > 0, "positive"), end=(end, end > start, "above start"))
+  require(tau=(tau, tau > 0, "positive"), end=(end, end > start, "above start"))
   _check_times(t_min, t_max, 1.0)
   v0, v1 = start / tau, end / tau
   width = v1 - v0
@@ -151,7 +151,7 @@ def laplace(mean: float = 0.0, scale: float = 0.5, t_min: float = 1e-5, t_max: f
     t_min: where sampling stops.
     t_max: where sampling starts.
   """
-  check(scale=(scale, scale > 0, "positive"))
+  require(scale=(scale, scale > 0, "positive"))
   _check_times(t_min, t_max, 1.0)
 
   def log_snr(t):
@@ -226,19 +226,19 @@ def rectified(t_min: float = 1e-3, t_max: float = 0.999) -> Gaussian:
     t_min: where sampling stops.
     t_max: where sampling starts.
   """
-  check(t_max=(t_max, t_max <= 1, "at most 1"))
+  require(t_max=(t_max, t_max <= 1, "at most 1"))
   return Gaussian(alpha=lambda t: 1.0 - t, sigma=lambda t: t, t_min=t_min, t_max=t_max)
 
 
 def _check_times(t_min: float, t_max: float = 0.0, end: float = 1.0) -> None:
   """For schedules that have no noise at 0 and no data at `end`."""
-  check(t_min=(t_min, t_min > 0, "positive"), t_max=(t_max, t_max < end, f"below {end:.6g}"))
+  require(t_min=(t_min, t_min > 0, "positive"), t_max=(t_max, t_max < end, f"below {end:.6g}"))
 
 
 def _check_rates(beta_min: float, beta_max: float) -> None:
-  check(beta_min=(beta_min, beta_min >= 0, "at least 0"), beta_max=(beta_max, beta_max > beta_min, "above beta_min"))
+  require(beta_min=(beta_min, beta_min >= 0, "at least 0"), beta_max=(beta_max, beta_max > beta_min, "above beta_min"))
 
 
 def _check_scales(sigma_min: float, sigma_max: float) -> None:
-  check(sigma_min=(sigma_min, sigma_min > 0, "positive"))
-  check(sigma_max=(sigma_max, sigma_max > sigma_min, "above sigma_min"))
+  require(sigma_min=(sigma_min, sigma_min > 0, "positive"))
+  require(sigma_max=(sigma_max, sigma_max > sigma_min, "above sigma_min"))

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import check
+from gen_jax.errors import require
 from gen_jax.family import State
 from gen_jax.processes.conditional import Conditional
 from gen_jax.processes.gaussian import Gaussian
@@ -32,8 +32,8 @@ class Probed(Conditional):
 
   def __post_init__(self):
     super().__post_init__()
-    check(probes=(self.probes, self.probes >= 0, "at least 0"))
-    check(probe_every=(self.probe_every, self.probe_every >= 1, "at least 1"))
+    require(probes=(self.probes, self.probes >= 0, "at least 0"))
+    require(probe_every=(self.probe_every, self.probe_every >= 1, "at least 1"))
 
   @abc.abstractmethod
   def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:

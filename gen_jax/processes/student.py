@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError, check
+from gen_jax.errors import InputError, require
 from gen_jax.family import HasDenoiser, State, entries
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
@@ -57,7 +57,7 @@ class Student(Probed):
 
   def __post_init__(self):
     super().__post_init__()
-    check(steps=(self.steps, self.steps >= 1, "at least 1"))
+    require(steps=(self.steps, self.steps >= 1, "at least 1"))
     if self.teacher is not None:
       self._check("teacher", self.teacher)
     if self.start is not None:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
-from gen_jax.errors import check
+from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
 from gen_jax.solvers.history import History, empty, integrals, unfelt
@@ -38,7 +38,7 @@ def unipc(order: int = 3, b: Literal["h", "expm1"] = "expm1") -> Solver:
   Raises:
     InputError: an order below 1.
   """
-  check(order=(order, order >= 1, "at least 1"))
+  require(order=(order, order >= 1, "at least 1"))
   size = {"h": lambda h: h, "expm1": lambda h: -jnp.expm1(-h)}[b]  # x0 is predicted: B(-h)
   return _adams(order, order, 0.0, size)._replace(order=order + 1)
 
@@ -58,8 +58,8 @@ def sa_solver(predictor: int = 3, corrector: int = 3, tau: float = 1.0) -> Solve
   Raises:
     InputError: no value for the predictor, or a negative number of values or tau.
   """
-  check(predictor=(predictor, predictor >= 1, "at least 1"))
-  check(corrector=(corrector, corrector >= 0, "at least 0"), tau=(tau, tau >= 0, "at least 0"))
+  require(predictor=(predictor, predictor >= 1, "at least 1"))
+  require(corrector=(corrector, corrector >= 0, "at least 0"), tau=(tau, tau >= 0, "at least 0"))
   return _adams(predictor, corrector, tau)
 
 

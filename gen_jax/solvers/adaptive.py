@@ -11,7 +11,7 @@ from typing import Any
 import diffrax
 import jax.numpy as jnp
 
-from gen_jax.errors import check
+from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_ode
 from gen_jax.types import Array
@@ -75,7 +75,7 @@ class _WrittenOut(diffrax.AbstractAdaptiveSolver):
 
 
 def _adaptive(method, rtol, atol, max_steps):
-  check(**{k: (v, v > 0, "positive") for k, v in dict(rtol=rtol, atol=atol, max_steps=max_steps).items()})
+  require(**{k: (v, v > 0, "positive") for k, v in dict(rtol=rtol, atol=atol, max_steps=max_steps).items()})
   method, control = _WrittenOut(method), diffrax.PIDController(rtol=rtol, atol=atol)
   save = diffrax.SaveAt(t1=True)
 

@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import check
+from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
 from gen_jax.solvers.history import empty, integrals
@@ -31,7 +31,7 @@ def deis(order: int = 3, variable: Literal["t", "rho", "log_rho"] = "log_rho") -
   Raises:
     InputError: an order below 1.
   """
-  check(order=(order, order >= 1, "at least 1"))
+  require(order=(order, order >= 1, "at least 1"))
   place, slope = _VARIABLES[variable]
 
   def step(p, key, x, t, s, carry):
@@ -61,7 +61,7 @@ def ipndm(order: int = 4) -> Solver:
   Raises:
     InputError: another order.
   """
-  check(order=(order, 1 <= order <= 4, "from 1 to 4"))
+  require(order=(order, 1 <= order <= 4, "from 1 to 4"))
 
   def step(p, key, x, t, s, carry):
     del key

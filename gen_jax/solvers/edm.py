@@ -7,7 +7,7 @@ methods work on z with the ratio as their time, so that they do not depend on ho
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import check
+from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
 
@@ -44,7 +44,7 @@ def churn(gamma: float = 0.1, s_min: float = 0.05, s_max: float = 50.0, s_noise:
   Raises:
     InputError: a negative gamma, or a scale that is not positive.
   """
-  check(gamma=(gamma, gamma >= 0, "at least 0"), s_noise=(s_noise, s_noise > 0, "positive"))
+  require(gamma=(gamma, gamma >= 0, "at least 0"), s_noise=(s_noise, s_noise > 0, "positive"))
   gamma = min(gamma, 2**0.5 - 1)
 
   def step(p, key, x, t, s, carry):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.errors import InputError, check
+from gen_jax.errors import InputError, require
 from gen_jax.solvers.base import check_times, half_log_snr
 from gen_jax.types import Array
 
@@ -100,7 +100,7 @@ def shifted(shift: float = 3.0) -> Grid:
   Raises:
     InputError: a shift that is not positive.
   """
-  check(shift=(shift, shift > 0, "positive"))
+  require(shift=(shift, shift > 0, "positive"))
 
   def grid(path, num):
     ends = jax.nn.sigmoid(-jnp.log(shift) - half_log_snr(path, jnp.array([path.t_max, path.t_min])))

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import check
+from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
 from gen_jax.resolve import build
 from gen_jax.solvers.base import Solver, as_semilinear
@@ -22,7 +22,7 @@ def annealed(step_size: float = 0.2, rounds: int = 100) -> Solver:
   Raises:
     InputError: steps that go nowhere, or none.
   """
-  check(step_size=(step_size, step_size > 0, "positive"), rounds=(rounds, rounds >= 1, "at least 1"))
+  require(step_size=(step_size, step_size > 0, "positive"), rounds=(rounds, rounds >= 1, "at least 1"))
 
   def step(p, key, x, t, s, carry):
     a = expand(step_size * p.sigma(s) ** 2, x)
@@ -48,9 +48,9 @@ def predictor_corrector(predictor: str = "sde.reverse_diffusion", snr: float = 0
   Raises:
     InputError: corrections that go nowhere, or none; an adaptive predictor.
   """
-  check(snr=(snr, snr > 0, "positive"), rounds=(rounds, rounds >= 1, "at least 1"))
+  require(snr=(snr, snr > 0, "positive"), rounds=(rounds, rounds >= 1, "at least 1"))
   name, predictor = predictor, build("solvers", predictor)
-  check(predictor=(name, predictor.evaluations > 0, "a solver that does not choose its own steps"))
+  require(predictor=(name, predictor.evaluations > 0, "a solver that does not choose its own steps"))
 
   def step(p, key, x, t, s, carry):
     key_predict, key_correct = jax.random.split(key)

@@ -11,7 +11,7 @@ and methods differ in the polynomial that they put for x0 or eps.
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import check
+from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
 from gen_jax.solvers.history import empty
@@ -28,7 +28,7 @@ def ddim(eta: float = 0.0) -> Solver:
   Raises:
     InputError: an eta that is not in [0, 1].
   """
-  check(eta=(eta, 0 <= eta <= 1, "in [0, 1]"))
+  require(eta=(eta, 0 <= eta <= 1, "in [0, 1]"))
 
   def step(p, key, x, t, s, carry):
     x0, fresh = p.denoise(t, x), expand(_fresh(p, t, s), x)

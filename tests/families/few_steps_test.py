@@ -413,7 +413,7 @@ def test_a_student_is_the_next_teacher_where_the_steps_meet():
 
 def test_a_batch_of_one_has_no_room_for_two_kinds_of_targets():
   family = Shortcut(spec=PLANE, net=SMALL)
-  with pytest.raises(InputError, match="set train.batch_size=2"):
+  with pytest.raises(InputError, match=r"set train\.batch_size=2"):
     jax.eval_shape(family.step, jax.random.key(0), start(family), data(1))
   with pytest.raises(InputError, match="jumps smaller than were trained"):
     Shortcut(spec=PLANE, net=SMALL, finest=4, steps=8)

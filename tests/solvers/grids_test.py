@@ -100,5 +100,5 @@ def test_times_that_a_path_does_not_have_are_found_while_a_program_is_traced():
   np.testing.assert_array_equal(sampler(grids.linear())(), grids.linear()(path, 8))
   learned = lambda t_max: grids.lay(grids.linear(), gaussian.Gaussian(jnp.cos, lambda t: t_max * t, 0.1, 1.0), 4)
   np.testing.assert_allclose(jax.jit(learned)(2.0), np.linspace(1.0, 0.1, 5), rtol=1e-6)
-  with pytest.raises(InputError, match="shift = 0.0 should be positive"):
+  with pytest.raises(InputError, match=r"shift = 0\.0 should be positive"):
     grids.shifted(0.0)
