@@ -167,7 +167,8 @@ def check(place: str, value: Any, hint: Any) -> Any:
     kind = types.NoneType
   wrong = kind in (int, float, str, bool, tuple, types.NoneType) and not isinstance(value, kind)
   if wrong or (kind is int and isinstance(value, bool)):
-    raise InputError(f"{place} = {value!r} should be {_spell(hint)}")
+    remedy = f': write "({value!r},)"' if kind is tuple else ""  # quoted, for a shell
+    raise InputError(f"{place} = {value!r} should be {_spell(hint)}{remedy}")
   return value
 
 

@@ -63,7 +63,9 @@ def finish(trained: Trained) -> None:
     print(hint.launch(f"--mode=sample --workdir={workdir} --num=256"))
 
 
-def write_samples(trained: Trained, num: int, *, seed: int, cond: dict[str, int | str] | None = None) -> None:
+def write_samples(
+  trained: Trained, num: int, *, seed: int, cond: dict[str, int | str | np.ndarray] | None = None
+) -> None:
   """Writes `samples.npz` and `samples.png` to the run's directory, and prints what they cost."""
   family, workdir = trained.family, trained.workdir
   rows = _rows(family, trained.source, num, cond or {})
@@ -94,9 +96,9 @@ def write_reconstructions(trained: Trained, *, seed: int) -> None:
   print(f"reconstructions: {path} (test images, each above its own)")
 
 
-def _rows(family: Family, source: Source, num: int, cond: dict[str, int | str]) -> dict[str, np.ndarray]:
+def _rows(family: Family, source: Source, num: int, cond: dict[str, int | str | np.ndarray]) -> dict[str, np.ndarray]:
   """Rows of the conditions that are given; of all others but labels, those of the first examples of the test split."""
-  rows = {name: np.full(num, value) for name, value in cond.items()}
+  rows = {name: value if isinstance(value, np.ndarray) else np.full(num, value) for name, value in cond.items()}
   others = [n for n in family.conditions if n not in rows and family.spec.entries[n].kind != "label"]
   if not others:
     return rows

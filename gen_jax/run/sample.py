@@ -130,19 +130,30 @@ def conditions(family: Family, num: int, cond: dict[str, Any] | None = None) -> 
   return {name: entries.rows(known[name], value, num) for name, value in cond.items()}
 
 
-def parse(text: str | None) -> dict[str, int | str] | None:
-  """`--cond=label=3` as {"label": 3}, and `--cond="caption=a six"` as {"caption": "a six"}.
+def parse(text: str | None) -> dict[str, int | str | np.ndarray] | None:
+  """`--cond=label=3` as {"label": 3}, `--cond="caption=a six"` as {"caption": "a six"}, boxes=FILE.npy as its array.
 
   Raises:
-    InputError: it is not written like that.
+    InputError: it is not written like that, or there is no such file.
   """
   if not text:
     return None
   pairs = [part.partition("=") for part in text.split(",")]
   names = [name for name, _, _ in pairs]
   if not all(name and value for name, _, value in pairs) or len(set(names)) < len(names):
-    raise InputError(f'--cond={text!r}: write it as label=3 or "caption=a six"')
-  return {name.strip(): int(value) if re.fullmatch(r"\s*-?[0-9]+\s*", value) else value for name, _, value in pairs}
+    raise InputError(f'--cond={text!r}: write it as label=3, "caption=a six" or boxes=FILE.npy')
+  return {name.strip(): _value(value) for name, _, value in pairs}
+
+
+def _value(text: str) -> int | str | np.ndarray:
+  if re.fullmatch(r"\s*-?[0-9]+\s*", text):
+    return int(text)
+  if not text.endswith(".npy"):
+    return text
+  try:
+    return np.load(text, allow_pickle=False)
+  except (OSError, ValueError) as e:
+    raise InputError(f"--cond: {text} cannot be read as an array ({e}): write it by numpy.save") from None
 
 
 def save(path: str | os.PathLike, spec: Spec, x: np.ndarray, cond: dict[str, np.ndarray] | None = None) -> None:

@@ -48,7 +48,7 @@ def test_draw():
   assert (x != _draw(21, seed=1)[0]).all()
 
 
-def test_condition():
+def test_condition(tmp_path):
   x, _ = _draw(5, cond={"label": np.full(5, 3)})
   np.testing.assert_array_equal(np.round(x.mean((1, 2, 3)) * 10), 3)
   assert sample.parse("label=3") == {"label": 3}
@@ -65,6 +65,13 @@ def test_condition():
     with pytest.raises(InputError, match=message):
       _draw(1, cond=bad, family=family)
   assert sample.parse("label=3,caption=a six") == {"label": 3, "caption": "a six"}
+  boxes = np.array([[3, 0.1, 0.2, 0.5, 0.6]])
+  np.save(tmp_path / "boxes.npy", boxes)
+  np.testing.assert_array_equal(sample.parse(f"boxes={tmp_path / 'boxes.npy'}")["boxes"], boxes)
+  np.save(tmp_path / "objects.npy", np.array([None, boxes], object), allow_pickle=True)
+  for name in ("none.npy", "objects.npy"):
+    with pytest.raises(InputError, match=f"{name} cannot be read as an array"):
+      sample.parse(f"boxes={tmp_path / name}")
   for bad in ("3", "label="):
     with pytest.raises(InputError, match="label=3"):
       sample.parse(bad)
