@@ -6,6 +6,7 @@ follow it can be scored (`metrics.scenes`), not only looked at.
 
 import dataclasses
 import functools
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,8 +149,11 @@ class DigitScenes:
     path = Path(self.embeddings).expanduser()
     if not path.is_file():
       raise InputError(f"no file of embeddings {path}: give an npz with `captions` [M] and `vectors` [M, T, E]")
-    with np.load(path, allow_pickle=False) as file:
-      return dict(zip(map(str, file["captions"]), file["vectors"].astype(np.float32), strict=True))
+    try:
+      with np.load(path, allow_pickle=False) as file:
+        return dict(zip(map(str, file["captions"]), file["vectors"].astype(np.float32), strict=True))
+    except (KeyError, ValueError, zipfile.BadZipFile) as e:
+      raise InputError(f"{path} is no npz with `captions` [M] and `vectors` [M, T, E]: {e}") from None
 
   def _embedded(self, captions: list[str]) -> np.ndarray:
     missing = set(captions) - set(self._vectors)

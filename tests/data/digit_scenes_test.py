@@ -163,6 +163,11 @@ def test_embeddings_from_a_file(tmp_path, scenes):
   np.savez(tmp_path / "few.npz", captions=np.array(texts[:1]), vectors=vectors[:1])
   with pytest.raises(InputError, match="has no vectors for"):
     source(embeddings=str(tmp_path / "few.npz")).split("train")[np.arange(300)]
+  np.savez(tmp_path / "other.npz", words=np.array(texts[:1]))
+  (tmp_path / "broken.npz").write_bytes(b"PK no archive")
+  for name in ("other.npz", "broken.npz"):
+    with pytest.raises(InputError, match=f"{name} is no npz with `captions`"):
+      _ = source(embeddings=str(tmp_path / name)).spec
   with pytest.raises(InputError, match="no file of embeddings"):
     _ = source(embeddings=str(tmp_path / "none.npz")).spec
 
