@@ -223,6 +223,32 @@ def test_strong_order(name):
   assert fine < 0.03 and coarse / fine > 2**0.8, (coarse, fine)
 
 
+def variance_error(solver, path, num):
+  """How far the variance of N(0, 1/4) is off after `num` steps, without a draw.
+
+  There the denoiser is linear, and so is the end in the start and in the noise of every step: each row of a batch is
+  given one of them alone, and says what it counts for.
+  """
+  std, ts, rows = 0.5, grids.log_snr()(path, num), jnp.arange(num + 1)[:, None]
+  var = lambda t: (path.alpha(t) * std) ** 2 + path.sigma(t) ** 2
+  denoise = lambda t, x: path.alpha(t) * std**2 / var(t) * x
+  noise = lambda key, x, t, s: jnp.where(rows == 1 + jnp.argmin(jnp.abs(ts - t)), 1.0, jnp.zeros_like(x))
+  problem, start = path.problem(denoise)._replace(noise=noise), jnp.where(rows == 0, 1.0, 0.0)
+  share = jax.jit(lambda x: base.integrate(solver, problem, jax.random.key(0), x, ts))(start)[:, 0]
+  return float(share[0] ** 2 * var(ts[0]) + jnp.sum(share[1:] ** 2) - var(ts[-1]))
+
+
+@pytest.mark.parametrize("path", ["linear", "edm"])
+@pytest.mark.parametrize("name", [k for k in STOCHASTIC if not k.startswith("langevin.")])  # whose noise is their own
+def test_weak_order(name, path):
+  """Twice the steps, and the variance is 2^order times nearer, at least: some do better where noise is additive."""
+  with jax.enable_x64(True):
+    part = between(PATHS[path], 2.0, -2.0)
+    coarse, fine = (variance_error(SOLVERS[name], part, num) for num in (64, 128))
+  assert abs(coarse) > 1e-5  # it is the method's error, and not rounding
+  assert np.log2(abs(coarse / fine)) > SOLVERS[name].order - 0.1, (coarse, fine)
+
+
 @pytest.mark.parametrize("steps", [2, 6])  # two are fewer than some take to start up
 @pytest.mark.parametrize("name", [k for k in SOLVERS if k not in ADAPTIVE])
 def test_evaluations(name, steps):
