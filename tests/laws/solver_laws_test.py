@@ -20,7 +20,7 @@ from scipy import optimize, stats
 from gen_jax import solvers
 from gen_jax.ops.shapes import expand
 from gen_jax.processes import gaussian
-from gen_jax.solvers import adams, base, brownian, deis, grids, langevin, sde, semilinear
+from gen_jax.solvers import adams, base, brownian, deis, edm, grids, langevin, sde, semilinear
 
 WEIGHTS = np.array([[0.5, 0.3], [0.5, 0.7]])  # of the components [2, coordinates]
 MEANS = np.array([[0.7, -0.6], [0.7, 0.8]])
@@ -241,12 +241,16 @@ def variance_error(solver, path, num):
 @pytest.mark.parametrize("path", ["linear", "edm"])
 @pytest.mark.parametrize("name", [k for k in STOCHASTIC if not k.startswith("langevin.")])  # whose noise is their own
 def test_weak_order(name, path):
-  """Twice the steps, and the variance is 2^order times nearer, at least: some do better where noise is additive."""
+  """Eight times the steps, and the variance is 8^order times nearer, at least: some do better where noise is additive.
+
+  Noise that is wrong by one percent leaves an error that stays, and that fewer steps can hide behind their own.
+  """
+  made = lambda num: edm.churn(6.4 / num) if name == "edm.churn" else SOLVERS[name]  # which adds less in smaller steps
   with jax.enable_x64(True):
     part = between(PATHS[path], 2.0, -2.0)
-    coarse, fine = (variance_error(SOLVERS[name], part, num) for num in (64, 128))
+    coarse, fine = (variance_error(made(num), part, num) for num in (64, 512))
   assert abs(coarse) > 1e-5  # it is the method's error, and not rounding
-  assert np.log2(abs(coarse / fine)) > SOLVERS[name].order - 0.1, (coarse, fine)
+  assert np.log2(abs(coarse / fine)) / 3 > SOLVERS[name].order - 0.1, (coarse, fine)
 
 
 @pytest.mark.parametrize("steps", [2, 6])  # two are fewer than some take to start up
