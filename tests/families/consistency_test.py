@@ -79,9 +79,10 @@ PATHS = {"edm": gaussian.edm(), "cosine": gaussian.cosine(), "rectified": gaussi
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_the_function_is_the_identity_at_the_start(path):
+@pytest.mark.parametrize("kind", (Consistency, ContinuousConsistency))
+def test_the_function_is_the_identity_at_the_start(kind, path):
   """For any parameters: these are random, and far from small."""
-  family = Consistency(spec=PLANE, net=SMALL, path=path)
+  family = kind(spec=PLANE, net=SMALL, path=path)
   params = jax.tree.map(lambda p: p + 3.0, start(family).params)
   x = jax.random.normal(jax.random.key(1), (50, 2))
   f = jax.jit(family.origin(params))
