@@ -18,6 +18,7 @@ from gen_jax.run import compile as compiling
 from gen_jax.run import config as configs
 from gen_jax.run import mesh as meshes
 from gen_jax.run.finish import finish
+from gen_jax.run.hold import Hold
 from gen_jax.run.load import Trained
 from gen_jax.run.loop import Loop
 from gen_jax.run.signals import Signals
@@ -70,8 +71,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
     workdir: where the run lives.
 
   Raises:
-    InputError: `workdir` holds another run; what the config describes cannot be traced; no checkpoint can be used; a
-      metric is not finite.
+    InputError: `workdir` holds another run, or another process trains in it; what the config describes cannot be
+      traced; no checkpoint can be used; a metric is not finite.
     Stopped: after SIGTERM or SIGINT, with everything saved.
   """
   workdir, options = pathlib.Path(workdir), configs.section(config, "train")
@@ -79,7 +80,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
   mesh = meshes.start()
   compiling.use_cache()
   refuse_other(config, workdir)
-  with Signals() as signals:
+  with Signals() as signals, Hold(workdir) as hold:
+    if meshes.is_main():
+      hold.take()
     source, family = configs.build(config)
     data = feed(
       source,
@@ -102,6 +105,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
     meshes.barrier("compared")
     if meshes.is_main():  # not before: what was refused leaves no directory behind
       checkpoints.folder.mkdir(parents=True, exist_ok=True)
+      hold.take()
       configs.save(config, workdir)
     with writer.Writer(
       workdir,
