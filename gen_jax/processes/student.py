@@ -13,15 +13,17 @@ from gen_jax.errors import InputError, require
 from gen_jax.family import HasDenoiser, State, entries
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
+from gen_jax.processes.guidance import moved
 from gen_jax.processes.prediction import Prediction
 from gen_jax.processes.probes import Probed
 from gen_jax.resolve import part
 from gen_jax.solvers import edm
-from gen_jax.solvers.base import trajectory
+from gen_jax.solvers.base import half_log_snr, trajectory
 from gen_jax.solvers.grids import Grid, lay, rho
 from gen_jax.steps import start
 from gen_jax.types import Array, Batch, Cond, Key, PyTree
 
+_SLACK = 1e-3  # share by which noise levels may lie outside those that a teacher knows
 _WAY = 18  # steps of Heun's method to the end of a teacher's trajectory, as arXiv:2206.00364 takes for small images
 
 
@@ -34,7 +36,8 @@ class Student(Probed):
 
   Attributes:
     net: gives an output of the shape of x.
-    path: alpha and sigma; a teacher's has to be the same.
+    path: alpha and sigma. A teacher that is only asked may be on another that has the same noise levels, and more; the
+      network that training starts from has to be on the same.
     prediction: what the output of the network means.
     grid: where the sampler's jumps end.
     steps: number of the sampler's jumps, and of its network evaluations.
@@ -96,8 +99,8 @@ class Student(Probed):
     return self.path
 
   def teach(self, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
-    """The teacher's denoiser with these parameters, guided as its run says."""
-    return _told(self.teacher.family, params, cond)
+    """The teacher's denoiser with these parameters, guided as its run says, for data on this path."""
+    return self._told(self.teacher, params, cond)
 
   def _denoise(self, params: PyTree, cond: Cond, key: Key | None = None) -> Callable[[Array, Array], Array]:
     """(t, xt) -> the estimate of the data that the network's output stands for; with `key`, as in training."""
@@ -113,7 +116,7 @@ class Student(Probed):
   def _way(self, noise: Array, cond: Cond) -> tuple[Array, Array]:
     """The trajectories from `noise` [B, *shape]: times [N], from t_max to t_min, and states [N, B, *shape]."""
     run, ts = self._reference, lay(rho(), self.path, _WAY)
-    problem = self.path.problem(_told(run.family, run.params, cond))
+    problem = self.path.problem(self._told(run, run.params, cond))
     return ts, trajectory(edm.heun, problem, jax.random.key(0), noise, ts)
 
   @property
@@ -122,6 +125,20 @@ class Student(Probed):
 
   def _ends(self, noise: Array, cond: Cond) -> Array:
     return self._way(noise, cond)[1][-1]
+
+  def _told(self, run: Any, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
+    """The denoiser of a run with these parameters, told those of the conditions that it knows."""
+    family = run.family
+    denoise = family.denoiser(params, {name: cond[name] for name in family.conditions} or None if cond else None)
+    return denoise if self._is_on_path(run) else moved(denoise, family.path_of(params), self.path)
+
+  def _is_on_path(self, run: Any) -> bool:
+    """Whether the path of a run is this one."""
+    with jax.ensure_compile_time_eval():
+      ends = [
+        (path.alpha(self._places), path.sigma(self._places)) for path in (self.path, run.family.path_of(run.params))
+      ]
+      return bool(jnp.allclose(*jnp.asarray(ends), rtol=1e-4, atol=1e-6))
 
   def _started(self, params: PyTree) -> PyTree:
     """`params` with the network of the run to start from."""
@@ -135,14 +152,24 @@ class Student(Probed):
       raise InputError(f"{name}: its data have the shape {family.spec.shape}, these {self.spec.shape}")
     if set(family.conditions) != set(self.conditions):
       raise InputError(f"{name}: it is conditioned on {family.conditions}, this on {self.conditions}: set conditions")
-    if not isinstance(getattr(family, "path", None), Gaussian):
-      raise InputError(f"{name}: {type(family).__name__} learns its path, and this one's is fixed: choose another run")
-    ends = [(path.alpha(self._places), path.sigma(self._places)) for path in (self.path, family.path)]
-    if not jnp.allclose(*jnp.asarray(ends), rtol=1e-4, atol=1e-6):
-      spelled = ", ".join(f"path.{k}={v}" for k, v in run.config.family.path.items())
-      raise InputError(f"{name}: its path is another: set {spelled}")
+    (least, most), (low, high) = (
+      jnp.exp(-half_log_snr(path, jnp.array([path.t_min, path.t_max])))
+      for path in (self.path, family.path_of(run.params))
+    )
+    if least < (1 - _SLACK) * low or most > (1 + _SLACK) * high:
+      raise InputError(
+        f"{name}: its path has noise levels sigma / alpha from {low:.3g} to {high:.3g}, this one's are from "
+        f"{least:.3g} to {most:.3g}: move the ends of path inwards, or set it to that of the run"
+      )
 
   def _check_network(self, name: str, run: Any) -> None:
+    if not isinstance(run.family.path, Gaussian):
+      raise InputError(
+        f"{name}: {type(run.family).__name__} learns its path, and this one's is fixed: choose another run"
+      )
+    if not self._is_on_path(run):
+      spelled = ", ".join(f"path.{k}={v}" for k, v in run.config.family.path.items())
+      raise InputError(f"{name}: its path is another: set {spelled}")
     example = {"x": jnp.zeros((1, *self.spec.shape))}
     example |= {e.name: jnp.zeros((1, *e.shape), e.dtype) for e in entries(self.spec, self.conditions)}
     ours, theirs = jax.eval_shape(self._init, jax.random.key(0), example)["params"], run.params["params"]
@@ -201,11 +228,6 @@ class Distilled(Student):
   def _network(self) -> PyTree:
     """The teacher's network, and not the uncertainty that a teacher may have learned beside it: a copy."""
     return {"params": jax.tree.map(jnp.copy, self.teacher.params["params"])}
-
-
-def _told(family: Any, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
-  """The denoiser of a run's family, told those of the conditions that it knows."""
-  return family.denoiser(params, {name: cond[name] for name in family.conditions} or None if cond else None)
 
 
 def jump(path: Any, x0: Array, xt: Array, t: Array, s: Array) -> Array:

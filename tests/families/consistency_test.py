@@ -15,6 +15,7 @@ from gen_jax.families.consistency import Consistency
 from gen_jax.families.continuous_consistency import ContinuousConsistency
 from gen_jax.families.diffusion import Diffusion
 from gen_jax.families.vae import VAE
+from gen_jax.families.vdm import VDM
 from gen_jax.family import HasDenoiser, HasLogProb
 from gen_jax.nets.mlp import TimeMLP
 from gen_jax.ops import adversarial, distances
@@ -248,6 +249,21 @@ def test_without_a_teacher_samples_are_compared_with_the_run_that_training_start
     np.testing.assert_array_equal(value, taught.report(key, params, 20)[name])
 
 
+def test_a_teacher_on_another_path_is_asked_where_its_noise_is_the_same():
+  """What it says of N(0, STD^2) is the expectation on the student's path; on a learned path it says something, too."""
+  path = gaussian.rectified(t_min=0.01, t_max=0.98)
+  family = Consistency(spec=PLANE, net=SMALL, path=path, teacher=exact_teacher(gaussian.edm()))
+  t, x = jnp.array([0.02, 0.3, 0.9]), jnp.array([[1.0, -2.0], [0.5, 0.1], [0.3, 2.0]])
+  a, s = expand(path.alpha(t), x), expand(path.sigma(t), x)
+  told = jax.jit(lambda params: family.teach(params, None)(t, x))(family.teacher.params)
+  np.testing.assert_allclose(told, a * STD**2 / ((a * STD) ** 2 + s**2) * x, rtol=1e-4)
+  learned = VDM(spec=PLANE, net=SMALL)
+  run = Trained(learned, start(learned).params)
+  student = Consistency(spec=PLANE, net=SMALL, path=gaussian.cosine(t_min=2e-3, t_max=0.98), teacher=run)
+  _, metrics = jax.jit(student.step)(jax.random.key(0), start(student), {"x": jnp.ones((8, 2))})
+  assert np.isfinite(metrics["loss"]) and metrics["endpoint_distance"] > 0
+
+
 def test_the_nearest_image_with_known_means():
   """Means of pairs: each entry moves by the error of its mean."""
   means = lambda x: x.reshape(len(x), 2, 2).mean(-1)
@@ -357,8 +373,12 @@ def test_what_cannot_be_distilled_is_refused():
     Consistency(spec=image, teacher=Trained(VAE(spec=image), {}))
   with pytest.raises(InputError, match="shape"):
     Consistency(spec=image, path=path, teacher=run)
-  with pytest.raises(InputError, match=r"its path is another: set path.name=gaussian\.edm, path.sigma_max=80\.0"):
+  with pytest.raises(
+    InputError, match=r"noise levels sigma / alpha from 0\.002 to 80, this one's are from 0\.0\d+ to 12\d"
+  ):
     Consistency(spec=PLANE, path=gaussian.cosine(), teacher=run)
+  with pytest.raises(InputError, match=r"its path is another: set path.name=gaussian\.edm, path.sigma_max=80\.0"):
+    Consistency(spec=PLANE, path=gaussian.cosine(t_max=0.98), start=run)
   with pytest.raises(InputError, match="conditioned"):
     Consistency(spec=PLANE, **student, conditions=("label",), teacher=run)
   with pytest.raises(InputError, match="predicts something else"):
