@@ -106,15 +106,46 @@ def dropout(x: Array, rate: float, train: bool) -> Array:
   return nn.Dropout(rate)(x, deterministic=not train)
 
 
-def upsample(x: Array, height: int, width: int) -> Array:
-  """Nearest-neighbour upsampling by 2, [B, H, W, C] -> [B, height, width, C]; an odd size loses the last line."""
-  x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+def upsample(x: Array, height: int, width: int, smooth: bool = False) -> Array:
+  """Upsampling by 2, [B, H, W, C] -> [B, height, width, C]; an odd size loses the last line.
+
+  Pixels are repeated, or if `smooth` filtered by (1, 3, 3, 1) / 4, which is linear interpolation; at the border both do
+  the same.
+  """
+  for axis in (1, 2):
+    x = _widened(x, axis) if smooth else jnp.repeat(x, 2, axis=axis)
   return x[:, :height, :width]
 
 
-def downsample(x: Array) -> Array:
-  """The mean of every square of 2x2, [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C]."""
-  return nn.avg_pool(x, (2, 2), (2, 2), "SAME", count_include_pad=False)
+def downsample(x: Array, smooth: bool = False) -> Array:
+  """Downsampling by 2, [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C].
+
+  The mean of every square of 2x2, or if `smooth` the filter (1, 3, 3, 1) / 8 along both axes, which aliases less
+  (arXiv:1904.11486); beyond the border is what is at it.
+  """
+  if not smooth:
+    return nn.avg_pool(x, (2, 2), (2, 2), "SAME", count_include_pad=False)
+  return _thinned(_thinned(x, 1), 2)
+
+
+def _widened(x: Array, axis: int) -> Array:
+  """Twice as many, each a quarter of the way from its pixel to a neighbour of it."""
+  padded, size = _edged(x, axis, 1, 1), x.shape[axis]
+  before, after = (jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in (0, 2))
+  pair = jnp.stack([(before + 3 * x) / 4, (3 * x + after) / 4], axis=axis + 1)
+  return pair.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+
+
+def _thinned(x: Array, axis: int) -> Array:
+  """Half as many, each of four neighbours."""
+  half = -(-x.shape[axis] // 2)
+  padded = _edged(x, axis, 1, 1 + x.shape[axis] % 2)
+  a, b, c, d = (jax.lax.slice_in_dim(padded, i, i + 2 * half - 1, 2, axis) for i in range(4))
+  return (a + 3 * b + 3 * c + d) / 8
+
+
+def _edged(x: Array, axis: int, before: int, after: int) -> Array:
+  return jnp.pad(x, [(before, after) if i == axis else (0, 0) for i in range(x.ndim)], mode="edge")
 
 
 def fold(x: Array, side: int) -> Array:

@@ -18,8 +18,8 @@ class UNet(nn.Module):
 
   The defaults are DDPM's (2006.11239, appendix B), conditioned on the time by scale and shift as in ADM. ADM
   (2105.05233, section 3): resample="block", head_channels=64, more levels with attention. NCSN++ (2011.13456,
-  appendix H): resample="block", rescale=True, progressive=True. Works on any image size; an odd one is rounded up on
-  the way down and cropped on the way back.
+  appendix H): resample="block", smooth=True, rescale=True, progressive=True. Works on any image size; an odd one is
+  rounded up on the way down and cropped on the way back.
 
   Attributes:
     out: output channels; None for as many as the input has.
@@ -30,6 +30,7 @@ class UNet(nn.Module):
     heads: attention heads.
     head_channels: channels of a head, which then decide how many there are; None for `heads` of them everywhere.
     resample: what goes from level to level: "conv", a convolution; "block", a residual block.
+    smooth: whether residual blocks that resample filter by (1, 3, 3, 1), rather than take means and repeat.
     rescale: divide each sum of a residual branch by sqrt(2), which keeps its variance.
     progressive: add the input, shrunk by convolutions, at each level.
     patch: side of the squares of pixels that the network takes and gives as one; at 2 it costs a quarter.
@@ -48,6 +49,7 @@ class UNet(nn.Module):
   heads: int = 4
   head_channels: int | None = None
   resample: Literal["conv", "block"] = "conv"
+  smooth: bool = False
   rescale: bool = False
   progressive: bool = False
   patch: int = 1
@@ -111,7 +113,7 @@ class UNet(nn.Module):
     wrap = (lambda kind, static: nn.remat(kind, static_argnums=static)) if self.remat else (lambda kind, static: kind)
 
     def residual(features, size=None):
-      block = wrap(Residual, (3,))(features, self.dropout, size, self.rescale, self.dtype)
+      block = wrap(Residual, (3,))(features, self.dropout, size, self.smooth, self.rescale, self.dtype)
       return lambda h: block(h, vector, train)
 
     def attention(h):
@@ -140,6 +142,7 @@ class Residual(nn.Module):
     features: output channels.
     dropout: rate before the second convolution.
     size: height and width of the output, half or twice those of the input; None for the same.
+    smooth: whether it filters on the way there.
     rescale: divide the sum by sqrt(2).
     dtype: compute dtype.
   """
@@ -147,6 +150,7 @@ class Residual(nn.Module):
   features: int
   dropout: float = 0.0
   size: tuple[int, int] | None = None
+  smooth: bool = False
   rescale: bool = False
   dtype: str = "float32"
 
@@ -155,7 +159,8 @@ class Residual(nn.Module):
     """x [B, H, W, C], vector [B, E] -> [B, H, W, features], or of the other size."""
     h = nn.silu(GroupNorm(dtype=self.dtype)(x))
     if self.size is not None:
-      resize = downsample if self.size < x.shape[1:3] else lambda h: upsample(h, *self.size)
+      smaller = self.size < x.shape[1:3]
+      resize = lambda h: downsample(h, self.smooth) if smaller else upsample(h, *self.size, self.smooth)
       x, h = resize(x), resize(h)
     h = Conv(self.features, dtype=self.dtype)(h)
     told = () if vector is None else jnp.split(nn.Dense(2 * self.features, dtype=self.dtype)(vector), 2, axis=-1)

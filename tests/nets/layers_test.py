@@ -8,7 +8,7 @@ import pytest
 
 from gen_jax.nets import attention
 from gen_jax.nets.attention import attend
-from gen_jax.nets.layers import Conv, Dense, GroupNorm, fold, fourier, unfold, upsample
+from gen_jax.nets.layers import Conv, Dense, GroupNorm, downsample, fold, fourier, unfold, upsample
 from gen_jax.run import compile as compiling
 
 
@@ -133,3 +133,17 @@ def test_gradients_of_dense_copy_nothing_into_another_layout(on_cpu):
   hlo = compiling.jit(jax.grad(loss)).lower(params, x).compile().as_text()
   (product,) = [line for line in hlo.splitlines() if " dot(" in line and "lhs_contracting_dims={0}" in line]
   assert "rhs_contracting_dims={0}" in product
+
+
+@pytest.mark.parametrize("size", ((6, 4), (5, 7)))
+def test_smooth_resampling_is_linear_interpolation_and_its_filter(size):
+  """Against numpy's interpolation and convolution, along each axis."""
+  x = np.random.default_rng(0).standard_normal(size)
+  finer = lambda v: np.interp(np.arange(2 * len(v)) / 2 - 0.25, np.arange(len(v)), v)
+  expected = np.apply_along_axis(finer, 1, np.apply_along_axis(finer, 0, x))
+  got = upsample(jnp.array(x, jnp.float32)[None, ..., None], *(2 * n for n in size), smooth=True)
+  np.testing.assert_allclose(got[0, ..., 0], expected, atol=1e-6)
+  coarser = lambda v: np.convolve(np.pad(v, (1, 2), mode="edge"), [1 / 8, 3 / 8, 3 / 8, 1 / 8], "valid")[: len(v) : 2]
+  expected = np.apply_along_axis(coarser, 1, np.apply_along_axis(coarser, 0, x))
+  got = downsample(jnp.array(x, jnp.float32)[None, ..., None], smooth=True)
+  np.testing.assert_allclose(got[0, ..., 0], expected, atol=1e-6)

@@ -29,7 +29,10 @@ def build(shape, **fields):
     ((28, 28, 1), dict(multipliers=(1, 1, 2, 2), attention=(2,))),
     ((7, 5, 3), dict(out=2, attention=(0, 1))),
     ((8, 12, 3), dict(patch=2, dtype="bfloat16", attention=())),
-    ((7, 5, 3), dict(resample="block", rescale=True, progressive=True, head_channels=4, remat=True, dropout=0.1)),
+    (
+      (7, 5, 3),
+      dict(resample="block", smooth=True, rescale=True, progressive=True, head_channels=4, remat=True, dropout=0.1),
+    ),
   ],
 )
 def test_takes_any_image(shape, fields):
