@@ -10,7 +10,7 @@ Variants:
     100%.
   coloured: each digit in a hue of its own, somewhere on a canvas of 8x16: for the editing notebook;
     Frechet distance of pixels 2.27 (floor 1.67).
-  dit: a transformer, of a token for each pixel, in place of the U-Net.
+  dit: a transformer, of a token for each pixel, in place of the U-Net; Frechet distance 1.79.
   edm2: the layers of EDM2 in a network of that size; Frechet distance 0.369.
   smoke: a test of a few seconds.
 """
