@@ -24,7 +24,7 @@ class Gaussian:
   Attributes:
     alpha: t -> the scale of the data, of the shape of t; does not grow relative to sigma.
     sigma: t -> the scale of the noise, of the shape of t.
-    t_min: where sampling stops, > 0.
+    t_min: where sampling stops; at 0, without noise, there is no log-SNR for grids and solvers that want it.
     t_max: where sampling starts, from N(0, sigma(t_max)^2).
 
   Raises:

@@ -57,7 +57,7 @@ class Probed(Conditional):
     return state.replace(extra={**state.extra, "endpoint_distance": distance}), {"endpoint_distance": distance}
 
   def report(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Metrics:
-    """ "endpoint_distance" of `num` new samples, where another run is followed; else nothing."""
+    """The "endpoint_distance" of `num` new samples, where another run is followed; else nothing."""
     if not self._followed:
       return {}
     noise = self.path.prior(key, (num, *self.spec.shape))
