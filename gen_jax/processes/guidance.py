@@ -23,7 +23,7 @@ Denoise = Callable[[Array, Array], Array]  # (t, xt) -> x0
 ConditionalDenoise = Callable[[Array, Array, Cond, Array | None], Array]  # (t, xt, cond, hidden) -> x0
 
 
-_SLACK = 1e-3  # relative difference of sigma / alpha within which two paths end at the same noise
+SLACK = 1e-3  # relative difference of sigma / alpha within which two paths end at the same noise
 
 
 class Guidance(Protocol):
@@ -224,9 +224,9 @@ class Auto:
     known = {name: cond[name] for name in family.conditions} if cond else None
     unguided = dataclasses.replace(family, guidance=classifier_free())
     its = family.path_of(params)
-    low, high = jnp.exp(-half_log_snr(its, jnp.array([its.t_min, its.t_max])))
+    low, high = reach(its)
     guided = autoguided(plain, moved(unguided.denoiser(params, known or None), its, path), self.weight)
-    return _where(path, (1 - _SLACK) * low, (1 + _SLACK) * high, guided, plain)
+    return _where(path, (1 - SLACK) * low, (1 + SLACK) * high, guided, plain)
 
 
 def classifier(
@@ -246,6 +246,11 @@ def classifier(
     return denoise(t, xt) + weight * expand(path.sigma(t) ** 2 / path.alpha(t), xt) * slope
 
   return guided
+
+
+def reach(path: Gaussian) -> Array:
+  """The least and the most sigma / alpha on a path, [2]."""
+  return jnp.exp(-half_log_snr(path, jnp.array([path.t_min, path.t_max])))
 
 
 def moved(denoise: Denoise, source: Gaussian, target: Gaussian) -> Denoise:

@@ -13,17 +13,16 @@ from gen_jax.errors import InputError, require
 from gen_jax.family import HasDenoiser, State, entries
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
-from gen_jax.processes.guidance import moved
+from gen_jax.processes.guidance import SLACK, moved, reach
 from gen_jax.processes.prediction import Prediction
 from gen_jax.processes.probes import Probed
 from gen_jax.resolve import part
 from gen_jax.solvers import edm
-from gen_jax.solvers.base import half_log_snr, trajectory
+from gen_jax.solvers.base import trajectory
 from gen_jax.solvers.grids import Grid, lay, rho
 from gen_jax.steps import start
 from gen_jax.types import Array, Batch, Cond, Key, PyTree
 
-_SLACK = 1e-3  # share by which noise levels may lie outside those that a teacher knows
 _WAY = 18  # steps of Heun's method to the end of a teacher's trajectory, as arXiv:2206.00364 takes for small images
 
 
@@ -152,11 +151,8 @@ class Student(Probed):
       raise InputError(f"{name}: its data have the shape {family.spec.shape}, these {self.spec.shape}")
     if set(family.conditions) != set(self.conditions):
       raise InputError(f"{name}: it is conditioned on {family.conditions}, this on {self.conditions}: set conditions")
-    (least, most), (low, high) = (
-      jnp.exp(-half_log_snr(path, jnp.array([path.t_min, path.t_max])))
-      for path in (self.path, family.path_of(run.params))
-    )
-    if least < (1 - _SLACK) * low or most > (1 + _SLACK) * high:
+    (least, most), (low, high) = reach(self.path), reach(family.path_of(run.params))
+    if least < (1 - SLACK) * low or most > (1 + SLACK) * high:
       raise InputError(
         f"{name}: its path has noise levels sigma / alpha from {low:.3g} to {high:.3g}, this one's are from "
         f"{least:.3g} to {most:.3g}: move the ends of path inwards, or set it to that of the run"
