@@ -122,6 +122,12 @@ def test_schedules_that_do_not_end_with_the_training_are_named():
     assert list(train._schedules(section, steps)) == [
       f"note: the learning rate decays over 10 steps (family.g.decay_steps), the training takes {steps}"
     ]
+  rounds = {"rounds": 3, "round_steps": 4, "neighbours": {"total": 12}}
+  assert list(train._schedules(rounds, 12)) == []
+  assert list(train._schedules(rounds, 11)) == [
+    "note: 3 rounds take 12 steps (family.round_steps), the training 11",
+    "note: the curriculum takes 12 steps (family.neighbours.total), the training 11",
+  ]
 
 
 def test_traceback_on_request(tmp_path):
