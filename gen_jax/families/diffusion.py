@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from gen_jax.errors import InputError
 from gen_jax.ops.shapes import expand
 from gen_jax.processes import variance
+from gen_jax.processes.bounds import Share
 from gen_jax.processes.denoising import Denoising
 from gen_jax.solvers.base import Noise, independent
 from gen_jax.types import Array, Batch, Cond, Key, PyTree
@@ -69,16 +70,21 @@ class Diffusion(Denoising):
     return jnp.exp(-u) * errors + u
 
   def _noise(self, params: PyTree, cond: Cond) -> Noise:
-    if self.variance == "fixed":
+    share = self._variance(params, cond)
+    if share is None:
       return independent
+    return lambda key, x, t, s: variance.scale(self.path, share(t, x), t, s) * independent(key, x, t, s)
 
-    def noise(key, x, t, s):
-      around = self.prediction(self.path, jnp.broadcast_to(t, x.shape[:1]))
-      inputs = (expand(around.scale, x) * x, around.time, self._cond(cond), None)
-      out = self._net.apply(params, *inputs)  # as the denoiser's: once
-      return variance.scale(self.path, self._share(out), t, s) * independent(key, x, t, s)
+  def _variance(self, params: PyTree, cond: Cond) -> Share | None:
+    if self.variance == "fixed":
+      return None
 
-    return noise
+    def share(t, xt):
+      around = self.prediction(self.path, jnp.broadcast_to(t, xt.shape[:1]))
+      inputs = (expand(around.scale, xt) * xt, around.time, self._cond(cond), None)
+      return self._share(self._net.apply(params, *inputs))  # the same call as the denoiser's: compiled, made once
+
+    return share
 
   def _init(self, key: Key, batch: Batch) -> PyTree:
     if self.uncertainty is None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from gen_jax.errors import InputError
 from gen_jax.family import State
 from gen_jax.ops.shapes import expand
-from gen_jax.processes.bounds import Bound, Flow
+from gen_jax.processes.bounds import Bound, Flow, Share
 from gen_jax.processes.conditional import Conditional
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.guidance import Guidance, classifier_free, clipped
@@ -145,7 +145,8 @@ class Denoising(Conditional):
     """
     if num < 1:
       raise InputError(f"num = {num} draws: should be at least 1")
-    return self.likelihood(key, self.path_of(params), self._plain(params, cond), x, self.spec.levels, num)
+    path, denoise, share = self.path_of(params), self._plain(params, cond), self._variance(params, cond)
+    return self.likelihood(key, path, denoise, x, self.spec.levels, num, share)
 
   def _pairs(self, key: Key, state: State, batch: Batch) -> tuple[Batch, Array]:
     """The batch to train on, and the noise of each example, of the shape of `x`: here any noise for any example."""
@@ -165,6 +166,11 @@ class Denoising(Conditional):
     """What drives a stochastic solver."""
     del params, cond
     return independent
+
+  def _variance(self, params: PyTree, cond: Cond) -> Share | None:
+    """The learned variance of the steps of a chain, if there is one."""
+    del params, cond
+    return None
 
   def _errors(self, params: PyTree, key: Key, batch: Batch, t: Array, xt: Array) -> Array:
     """Weighted squared errors of the data, [B], per entry, given xt [B, ...] at times t; some conditions are hidden.

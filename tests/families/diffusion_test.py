@@ -283,12 +283,12 @@ class Widening(nn.Module):
   def __call__(self, x, time, cond=None, hidden=None, *, train=False):
     self.param("unused", nn.initializers.zeros_init(), (1,))
     eps, path, ts = Exact(name="exact")(x, time), gaussian.cosine(), jnp.array(self.ts)
-    here = jnp.argmin(jnp.abs(half_log_snr(path, ts) + 4 * time[0]))
+    here = jnp.argmin(jnp.abs(half_log_snr(path, ts) + 4 * time[:, None]), axis=-1)
     t, s = ts[here], ts[jnp.minimum(here + 1, len(ts) - 1)]
     late, early = jnp.exp(2 * half_log_snr(path, t)), jnp.exp(2 * half_log_snr(path, s))
     widening = jnp.log1p((early - late) / (late + STD**-2))  # by how much Var[x_s | x_t] exceeds Var[x_s | x_t, x0]
     share = widening / 2 / jnp.log(path.sigma(t) / path.sigma(s) + 1e-12)
-    return jnp.concatenate([eps, jnp.full_like(eps, 2 * share - 1)], axis=-1)
+    return jnp.concatenate([eps, expand(2 * share - 1, eps) * jnp.ones_like(eps)], axis=-1)
 
 
 def test_learned_variance_makes_long_steps_right():
@@ -305,6 +305,21 @@ def test_learned_variance_makes_long_steps_right():
     spread[kind] = float(jax.jit(family.sample, static_argnums=2)(jax.random.key(1), state.params, 40_000).std())
   assert spread["learned"] == pytest.approx(STD, rel=0.02)
   assert spread["fixed"] < 0.95 * STD
+
+
+def test_learned_variance_counts_in_the_bound():
+  """Of a chain of eight steps: the right variance costs 1/2 log(1 + d) a step, the least one d / 2."""
+  spec, path, steps = Spec(shape=(1, 1, 1), kind="image", levels=2), gaussian.cosine(), 8
+  ts = grids.log_snr()(path, steps)
+  x, value = STD * jax.random.normal(jax.random.key(2), (40_000, 1, 1, 1)), {}
+  for kind, net in (("learned", Widening(ts=tuple(map(float, ts)))), ("fixed", Exact())):
+    chain = bounds.Discrete(steps=steps, grid=grids.log_snr())
+    family = Diffusion(spec=spec, net=net, prediction=prediction.eps(), variance=kind, likelihood=chain)
+    state = family.init(jax.random.key(0), {"x": x[:4]})
+    value[kind] = float(jax.jit(family.log_prob_bound)(jax.random.key(1), state.params, x).mean())
+  snr = np.exp(2 * np.asarray(half_log_snr(path, ts), np.float64))
+  d = (snr[1:] - snr[:-1]) / (snr[:-1] + STD**-2)
+  assert value["learned"] - value["fixed"] == pytest.approx(0.5 * np.sum(d - np.log1p(d)), rel=0.03)
 
 
 def test_hybrid_loss_leaves_the_mean_alone():

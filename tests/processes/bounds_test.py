@@ -66,6 +66,23 @@ def test_discrete(steps, data):
   assert str(steps) in bound.name
 
 
+def test_learned_variance(data):
+  """With the variance of q(x_s | x_t), which is normal here, ten steps lose nothing: each costs 1/2 log of what it
+  gains, (snr(s) + 1 / STD^2) / (snr(t) + 1 / STD^2), and those telescope."""
+  path, steps = PATHS["linear"], 10
+
+  def share(t, x):
+    s = t - (path.t_max - path.t_min) / steps
+    gain = (jnp.exp(2 * half_log_snr(path, s)) + STD**-2) / (jnp.exp(2 * half_log_snr(path, t)) + STD**-2)
+    return expand(jnp.log(gain) / (2 * jnp.log(path.sigma(t) / path.sigma(s))), x) * jnp.ones_like(x)
+
+  bound = bounds.Discrete(steps=steps)
+  value = jax.jit(lambda x: bound(jax.random.key(1), path, normal_denoiser(path), x, 0, 2, share))(data)
+  low, high = snr_at(path, path.t_min) + STD**-2, snr_at(path, path.t_max) + STD**-2
+  expected = DIM * (ends(path) - 0.5 * np.log(low / high))
+  assert float(value.mean()) == pytest.approx(expected, abs=5 * float(value.std()) / NUM**0.5)
+
+
 def test_levels_are_a_mass():
   """Pixels that are one of three levels with equal probability: log 3 nats each, and the bound is tight."""
   path, values = gaussian.cosine(), jnp.array([-1.0, 0.0, 1.0])
