@@ -1,25 +1,31 @@
-"""Error against network calls, on data whose score is exact: every deterministic solver beside diffusers and diffrax.
+"""Error against network calls, on data whose score is exact: every solver beside diffusers and diffrax.
 
     python -m benchmarks.solvers [--out=runs/solvers]
 
-The data are a ring of eight Gaussians in the plane (radius 0.65, standard deviation 0.2), the path is DDPM's, and all
-solvers start from the same 256 points. What is measured is the root mean square distance of the final denoised points
-from those of a solution with 20,000 steps of RK4. A solver's last call is the denoising at t_min. A method of several
-calls a step takes as many steps as the number at the head of the column allows, its peers then make the same number of
-calls. On each side, an algorithm's error is the least over the grids that the library has. All is in float64, also the
-noise levels of diffusers, which it computes in float32 from rounded ends; it lowers the order of UniPC's last step, and
-we do not. Prints a table; writes errors.json, the table as errors.md, and errors.png.
+The data are a ring of eight Gaussians in the plane (radius 0.65, standard deviation 0.2), and the path is DDPM's. What
+is measured is the error of the final denoised points: a solver's last call is the denoising at t_min. A method of
+several calls a step takes as many steps as the number at the head of the column allows, its peers then make the same
+number of calls. On each side, an algorithm's error is the least over the grids that the library has. All is in float64,
+also the noise levels of diffusers, which it computes in float32 from rounded ends; it lowers the order of UniPC's last
+step, and we do not.
+
+Deterministic solvers all start from the same 256 points; their error is the root mean square distance from the end of a
+solution with 20,000 steps of RK4. The ends of stochastic solvers differ from draw to draw: their error is that of the
+distribution, the 2-Wasserstein distance of projections on eight directions (sliced, root mean square), over 65,536
+draws, up to 128 calls; it has a floor, the distance of as many draws of the data.
+
+Prints the tables; writes errors.json, the tables as errors.md, and errors.png.
 """
 
 import argparse
 import dataclasses
 import functools
 import importlib.util
-import inspect
 import json
 import pathlib
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +33,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import schedulers
 from gen_jax.processes import gaussian
-from gen_jax.solvers import adams, deis, edm, grids, ode, semilinear
+from gen_jax.solvers import adams, deis, edm, grids, langevin, ode, sde, semilinear
+from gen_jax.solvers.base import Semilinear, Solver
+from gen_jax.types import Array
 
 CALLS = (8, 16, 32, 64, 128, 256, 512)
-POINTS = 256
+POINTS, DRAWS = 256, 65_536
 ANGLES = np.arange(8) * np.pi / 4
 MEANS, STD = 0.65 * np.stack([np.cos(ANGLES), np.sin(ANGLES)], -1), 0.2
 GRIDS = {
@@ -47,8 +56,8 @@ GRIDS = {
 }
 Errors = dict[int, float]  # calls -> error
 
-# Algorithm -> ours. Peers' versions of the same algorithm have the same name below.
-OURS = {
+# Algorithm -> ours. Peers' versions of the same algorithm have the same name.
+DETERMINISTIC = {
   "DDIM": semilinear.ddim(),
   "EDM Heun": edm.heun,
   "DPM-Solver-2S": semilinear.dpm_2s,
@@ -71,6 +80,19 @@ OURS = {
   "Ralston": ode.ralston,
   "RK4": ode.rk4,
 }
+STOCHASTIC = {
+  "DDPM ancestral": semilinear.ancestral,
+  "DDIM, eta 1": semilinear.ddim(1.0),
+  "DPM-Solver++(2M) SDE": semilinear.dpmpp_2m_sde,
+  "SA-Solver(2, 2), tau 1": adams.sa_solver(2, 1),
+  "SA-Solver(3, 3), tau 1": adams.sa_solver(3, 2),
+  "EDM Heun, churn gamma 0.1": edm.churn(0.1),
+  "reverse diffusion": sde.reverse_diffusion,
+  "the same, Langevin correction": langevin.predictor_corrector(),
+  "annealed Langevin, 10 steps a level": langevin.annealed(rounds=10),
+  "Euler-Maruyama": sde.euler_maruyama,
+  "stochastic Heun": sde.heun,
+}
 
 
 def path() -> gaussian.Gaussian:
@@ -91,27 +113,91 @@ def denoise_at(alpha, sigma, x, xp):
   return (alpha * STD**2 * x + sigma**2 * (share @ means)) / var
 
 
+class Study(NamedTuple):
+  """What every method is measured on.
+
+  Attributes:
+    path: the path.
+    problem: its way back, with the exact denoiser.
+    x: where all start, [B, 2] at t_max.
+    error: ends [B, 2] -> their error.
+    calls: numbers of network calls.
+  """
+
+  path: gaussian.Gaussian
+  problem: Semilinear
+  x: Array
+  error: Callable[[Any], float]
+  calls: tuple[int, ...] = CALLS
+
+
 def main() -> None:
   """Measures, prints and writes."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/solvers"), help="folder of the results")
   flags = parser.parse_args()
   with jax.enable_x64(True):
-    along = path()
-    problem = along.problem(lambda t, x: denoise_at(along.alpha(t), along.sigma(t), x, _JaxNames))
-    x = along.sigma(jnp.array(along.t_max)) * jax.random.normal(jax.random.key(0), (POINTS, 2), jnp.float64)
-    exact = problem.denoise(along.t_min, loop(stepper(ode.rk4, problem), x, grids.log_snr()(along, 20_000)))
-    ours = dict(measure_ours(along, problem, x, exact))
-    theirs = dict(measure_diffrax(along, problem, x, exact))
-    if importlib.util.find_spec("diffusers"):
-      ends = (float(along.sigma(t) / along.alpha(t)) for t in (along.t_max, along.t_min))
-      theirs = merge(theirs, measure_diffusers(np.asarray(x), *ends, np.asarray(exact)))
-  Console(width=150).print(table(ours, theirs))
+    flow, draws = of_ends(), of_distribution()
+    results = {
+      "deterministic": both(flow, DETERMINISTIC, diffrax_flow(flow), schedulers.deterministic),
+      "stochastic": both(draws, STOCHASTIC, diffrax_diffusion(draws), schedulers.stochastic),
+    }
+    floor = draws.error(ends_of_data(draws.path, draws.problem, DRAWS, seed=2))
+  console = Console(width=150)
+  for kind, sides in results.items():
+    console.print(table(kind, *sides))
+  print(f"The distance of {DRAWS:,} draws of the data, below which a stochastic solver's error is noise: {floor:.1e}")
   flags.out.mkdir(parents=True, exist_ok=True)
-  (flags.out / "errors.json").write_text(json.dumps({"ours": ours, "peers": theirs}, indent=2) + "\n")
-  (flags.out / "errors.md").write_text(markdown(ours, theirs))
-  plot(ours, theirs, flags.out / "errors.png")
+  written = {kind: dict(zip(("ours", "peers"), sides, strict=True)) for kind, sides in results.items()}
+  (flags.out / "errors.json").write_text(json.dumps({**written, "floor": floor}, indent=2) + "\n")
+  (flags.out / "errors.md").write_text("\n".join(markdown(*sides) for sides in results.values()))
+  plot(*results["deterministic"], flags.out / "errors.png")
   print(f"written to {flags.out}")
+
+
+def of_ends() -> Study:
+  """The study of deterministic solvers."""
+  along, problem, x = setting(POINTS)
+  start, step = stepper(ode.rk4, problem)
+  exact = problem.denoise(along.t_min, loop(start, step, x, grids.log_snr()(along, 20_000)))
+  return Study(along, problem, x, lambda ends: rms(np.asarray(ends) - np.asarray(exact)))
+
+
+def of_distribution() -> Study:
+  """The study of stochastic solvers: sliced Wasserstein distance, from quantiles of 32 times as many draws."""
+  along, problem, x = setting(DRAWS)
+  angles = np.arange(8) * np.pi / 8
+  sliced = lambda ends: np.sort(np.asarray(ends) @ np.stack([np.cos(angles), np.sin(angles)]), axis=0)
+  exact = sliced(ends_of_data(along, problem, 32 * DRAWS, seed=1)).reshape(DRAWS, 32, -1).mean(1)
+  return Study(along, problem, x, lambda ends: rms(sliced(ends) - exact) / np.sqrt(len(angles)), CALLS[:5])
+
+
+def setting(num: int) -> tuple[gaussian.Gaussian, Semilinear, Array]:
+  """The path, its way back, and `num` points at its end."""
+  along = path()
+  problem = along.problem(lambda t, x: denoise_at(along.alpha(t), along.sigma(t), x, _JaxNames))
+  return along, problem, along.prior(jax.random.key(0), (num, 2))
+
+
+def ends_of_data(along, problem, num: int, seed: int) -> Array:
+  """What a perfect sampler gives: denoised draws of x at t_min."""
+  key_which, key_x = jax.random.split(jax.random.key(seed))
+  means = jnp.asarray(MEANS)[jax.random.randint(key_which, (num,), 0, len(MEANS))]
+  alpha, sigma = along.alpha(along.t_min), along.sigma(along.t_min)
+  noise = jnp.sqrt((alpha * STD) ** 2 + sigma**2) * jax.random.normal(key_x, means.shape, means.dtype)
+  return problem.denoise(along.t_min, alpha * means + noise)
+
+
+def both(study: Study, solvers: dict[str, Solver], diffrax, theirs) -> tuple[dict, dict]:
+  """(ours, peers): algorithm -> label -> errors."""
+  ours = {
+    name: measure(stepper(solver, study.problem), solver.evaluations, sum(solver.startup), study)
+    for name, solver in solvers.items()
+  }
+  peers = merge({}, diffrax)
+  if importlib.util.find_spec("diffusers"):
+    peers = merge(peers, measure_diffusers(study, solvers, theirs))
+  return ours, peers
 
 
 class _JaxNames:
@@ -123,30 +209,30 @@ class _JaxNames:
 
 def stepper(solver, problem):
   """(start, step) of a solver, for `loop`."""
-  viewed, key = solver.of(problem), jax.random.key(0)
-  return lambda x: solver.init(viewed, x), lambda x, carry, t, s: solver.step(viewed, key, x, t, s, carry)
+  viewed = solver.of(problem)
+  return lambda x: solver.init(viewed, x), lambda key, x, carry, t, s: solver.step(viewed, key, x, t, s, carry)
 
 
-def loop(method, x, ts):
+def loop(start, step, x, ts):
   """The end of `x` along `ts`: what `integrate` does, compiled once for all numbers of steps."""
-  start, step = method
-  body = lambda i, state: step(*state, ts[i], ts[i + 1])
+  key = jax.random.key(3)
+  body = lambda i, state: step(jax.random.fold_in(key, i), *state, ts[i], ts[i + 1])
   return jax.lax.fori_loop(0, jnp.sum(ts >= 0) - 1, body, (x, start(x)))[0]
 
 
-def measure(method, evaluations, startup, along, problem, x, exact) -> dict[str, Errors]:
+def measure(method, evaluations: int, startup: int, study: Study) -> dict[str, Errors]:
   """grid -> errors of a method."""
-  compiled = jax.jit(lambda x, ts, last: problem.denoise(last, loop(method, x, ts)))
+  compiled = jax.jit(lambda x, ts, last: study.problem.denoise(last, loop(*method, x, ts)))
   errors = {grid: {} for grid in GRIDS}
-  for calls in CALLS:
+  for calls in study.calls:
     steps = (calls - 1 - startup) // evaluations
     if steps < 4 and startup:
       continue  # it would not come to its own steps
     if steps < 1:
       continue
     for grid in GRIDS:
-      ts = times(grid, along, steps)
-      errors[grid][calls] = rms(compiled(x, ts, ts[steps]), exact)
+      ts = times(grid, study.path, steps)
+      errors[grid][calls] = study.error(compiled(study.x, ts, ts[steps]))
   return errors
 
 
@@ -158,23 +244,16 @@ def times(grid: str, along, steps: int):
   return jnp.pad(ts, (0, max(CALLS) - steps), constant_values=-1.0)
 
 
-def rms(x, exact) -> float:
-  """Root mean square distance."""
-  return float(np.sqrt(np.mean(np.sum((np.asarray(x) - np.asarray(exact)) ** 2, axis=-1))))
+def rms(x) -> float:
+  """The root mean square length of the rows of x."""
+  return float(np.sqrt(np.mean(np.sum(np.asarray(x) ** 2, axis=-1))))
 
 
-def measure_ours(*setting) -> Iterator[tuple[str, dict[str, Errors]]]:
-  """(algorithm, grid -> errors)."""
-  problem = setting[1]
-  for name, solver in OURS.items():
-    yield name, measure(stepper(solver, problem), solver.evaluations, sum(solver.startup), *setting)
-
-
-def measure_diffrax(*setting) -> Iterator[tuple[str, dict[str, Errors]]]:
+def diffrax_flow(study: Study) -> Iterator[tuple[str, dict[str, Errors]]]:
   """(algorithm, "diffrax, grid" -> errors): its Runge-Kutta methods on the probability flow, on our grids."""
   import diffrax
 
-  flow = setting[1].ode()
+  flow = study.problem.ode()
   term = diffrax.ODETerm(lambda t, y, _: flow.drift(t, y))
   methods = {
     "Euler": (diffrax.Euler(), 1),
@@ -187,129 +266,65 @@ def measure_diffrax(*setting) -> Iterator[tuple[str, dict[str, Errors]]]:
     "Dopri8": (diffrax.Dopri8(), 13),
   }
   for name, (method, evaluations) in methods.items():
-
-    def step(x, carry, t, s, method=method):
-      state = method.init(
-        term, t, s, x, None
-      )  # the first stage is new in every step, which helps no step but the first
-      return method.step(term, t, s, x, None, state, made_jump=True)[0], carry
-
-    errors = measure((lambda x: (), step), evaluations, 0, *setting)
-    yield name, {f"diffrax, {grid}": e for grid, e in errors.items()}
+    step = lambda key, x, carry, t, s, method=method: (_diffrax_step(method, term, t, s, x), carry)
+    yield name, on_diffrax(step, evaluations, study)
 
 
-def measure_diffusers(x, start, end, exact) -> Iterator[tuple[str, dict[str, Errors]]]:
-  """(algorithm, "scheduler, grid" -> errors)."""
+def diffrax_diffusion(study: Study) -> Iterator[tuple[str, dict[str, Errors]]]:
+  """The same for the reverse diffusion: its methods for additive noise, in the time -t, for it to rise."""
+  import diffrax
+  import lineax
+
+  back = study.problem.sde()
+  drift = diffrax.ODETerm(lambda time, y, _: -back.drift(-time, y))
+  diffusion = lambda time, y, _: lineax.DiagonalLinearOperator(jnp.broadcast_to(back.diffusion(-time), y.shape))
+  shape = jax.ShapeDtypeStruct(study.x.shape, study.x.dtype)
+  methods = {
+    "Euler-Maruyama": (diffrax.Euler(), 1, diffrax.BrownianIncrement),
+    "stochastic Heun": (diffrax.Heun(), 2, diffrax.BrownianIncrement),
+    "SEA": (diffrax.SEA(), 1, diffrax.SpaceTimeLevyArea),
+    "ShARK": (diffrax.ShARK(), 2, diffrax.SpaceTimeLevyArea),
+    "SRA1": (diffrax.SRA1(), 2, diffrax.SpaceTimeLevyArea),
+  }
+  for name, (method, evaluations, area) in methods.items():
+
+    def step(key, x, carry, t, s, method=method, area=area):
+      noise = diffrax.ControlTerm(diffusion, diffrax.UnsafeBrownianPath(shape, key, levy_area=area))
+      return _diffrax_step(method, diffrax.MultiTerm(drift, noise), -t, -s, x), carry
+
+    yield name, on_diffrax(step, evaluations, study)
+
+
+def _diffrax_step(method, terms, t, s, x):
+  state = method.init(terms, t, s, x, None)  # the first stage is new in every step, which helps no step but the first
+  return method.step(terms, t, s, x, None, state, made_jump=True)[0]
+
+
+def on_diffrax(step, evaluations: int, study: Study) -> dict[str, Errors]:
+  """ "diffrax, grid" -> errors."""
+  errors = measure((lambda x: (), step), evaluations, 0, study)
+  return {f"diffrax, {grid}": e for grid, e in errors.items()}
+
+
+def measure_diffusers(study: Study, solvers, made) -> Iterator[tuple[str, dict[str, Errors]]]:
+  """(algorithm, "scheduler, grid" -> errors), with as many calls as ours of the same name makes."""
   import diffusers
   import torch
 
   warnings.filterwarnings("ignore", module="diffusers")
   diffusers.utils.logging.set_verbosity_error()
-  for name, label, make in schedulers():
+  x, ends = torch.tensor(np.asarray(study.x)), (study.path.t_max, study.path.t_min)
+  start, end = (float(study.path.sigma(t) / study.path.alpha(t)) for t in ends)
+  for name, label, make in made():
     errors = {}
-    evaluations = OURS[name].evaluations
-    for calls in CALLS:
+    evaluations = solvers[name].evaluations
+    for calls in study.calls:
       equal = (calls - 1) // evaluations * evaluations + 1
       try:
-        errors[calls] = rms(sample(make(), torch.tensor(x), start, end, equal), exact)
+        errors[calls] = study.error(schedulers.sample(make(), denoise_at, x, start, end, equal))
       except (ValueError, IndexError, AssertionError):
         continue  # too few steps for this scheduler
     yield name, {label: errors}
-
-
-def schedulers() -> Iterator[tuple[str, str, Callable]]:
-  """(algorithm, label, maker of a scheduler)."""
-  import diffusers as d
-
-  betas = dict(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
-  spacings = {
-    "t": dict(timestep_spacing="linspace"),
-    "log-SNR": dict(use_exponential_sigmas=True),
-    "rho": dict(use_karras_sigmas=True),
-    "Lu": dict(use_lu_lambdas=True),
-  }
-
-  def on_grids(name, cls, **kwargs):
-    known = inspect.signature(cls.__init__).parameters
-    for grid, spacing in spacings.items():
-      if not known.keys() >= spacing.keys() and grid != "t":
-        continue
-      spacing = {k: v for k, v in spacing.items() if k in known}  # some have no other spacing than "linspace"
-      label = f"{cls.__name__.removesuffix('Scheduler')}, {grid}"
-      yield name, label, lambda spacing=spacing: cls(**betas, **spacing, **kwargs)
-
-  multi, single = d.DPMSolverMultistepScheduler, d.DPMSolverSinglestepScheduler
-  yield "DDIM", "DDIM, trailing", lambda: d.DDIMScheduler(**betas, timestep_spacing="trailing", clip_sample=False)
-  yield from on_grids("DDIM", d.EulerDiscreteScheduler)
-  yield from on_grids("DDIM", multi, solver_order=1)
-  yield from on_grids("EDM Heun", d.HeunDiscreteScheduler)
-  for i in (2, 3):
-    kind = dict(algorithm_type="dpmsolver", final_sigmas_type="sigma_min", solver_order=i, solver_type="midpoint")
-    yield from on_grids(f"DPM-Solver-{i}S", single, **kind)
-    yield from on_grids(f"DPM-Solver++({i}M)", multi, solver_order=i)
-    yield from on_grids(f"DEIS-{i}", d.DEISMultistepScheduler, solver_order=i)
-  yield from on_grids("DPM-Solver++(2S)", single, solver_order=2)
-  for i in (1, 2, 3):
-    for b in ("bh1", "bh2"):
-      name = f"UniPC-{i}" if i == 3 else f"UniPC-{i}, {b}"
-      final = dict(final_sigmas_type="sigma_min" if b == "bh1" else "zero")  # to zero, bh1 gives NaN
-      yield from on_grids(name, d.UniPCMultistepScheduler, solver_order=i, solver_type=b, **final)
-  sa = dict(predictor_order=2, corrector_order=2, tau_func=lambda t: 0)
-  yield from on_grids("SA-Solver(2, 2), tau 0", d.SASolverScheduler, **sa)
-  for skip in (False, True):
-    label = "PNDM, trailing" + (" (PLMS)" if skip else "")
-    kind = dict(timestep_spacing="trailing", skip_prk_steps=skip, set_alpha_to_one=True)
-    yield "PNDM", label, lambda kind=kind: d.PNDMScheduler(**betas, **kind)
-
-
-def sample(scheduler, x, start, end, calls):
-  """What a scheduler makes of `x`, at sigma / alpha = `start`, in at most `calls` calls down to `end`."""
-  import torch
-
-  for steps in range(calls, 0, -1):  # some need more calls than steps
-    if not hasattr(scheduler, "sigmas") and 1000 % steps:
-      continue  # those without noise levels of their own step to times at which they do not call
-    scheduler.set_timesteps(steps)
-    if len(scheduler.timesteps) <= calls:
-      break
-  if hasattr(scheduler, "sigmas"):
-    scheduler.sigmas = unrounded(scheduler, start, end)
-  around = torch.sqrt(1 + scheduler.sigmas[0].double() ** 2) if _scales(scheduler) else 1.0  # it works on x / alpha
-  x = x * around
-  for i, t in enumerate(scheduler.timesteps):
-    if hasattr(scheduler, "sigmas"):
-      ratio = scheduler.sigmas[i].double()
-      alpha = 1 / torch.sqrt(1 + ratio**2)
-    else:
-      alpha = torch.sqrt(scheduler.alphas_cumprod[int(t)].double())
-    sigma = torch.sqrt(1 - alpha**2)
-    given = scheduler.scale_model_input(x, t)
-    x0 = denoise_at(alpha, sigma, given, torch)
-    if i == len(scheduler.timesteps) - 1 and hasattr(scheduler, "sigmas") and scheduler.sigmas[-1] > 0:
-      return x0  # its last step goes nowhere: it would leave the sample with the noise of the last level
-    x = scheduler.step((given - alpha * x0) / sigma, t, x).prev_sample
-  return x
-
-
-def unrounded(scheduler, start, end):
-  """The levels sigma / alpha of a scheduler, from `start`; where they are a function of their ends, in float64.
-
-  Its own least level has the rounding of 1 - alphas_cumprod in float32, which shows in errors of 1e-8.
-  """
-  import torch
-
-  levels, config = scheduler.sigmas.double(), scheduler.config
-  num = len(scheduler.timesteps)  # the last level is where its last step ends
-  even = config.get("use_exponential_sigmas") or config.get("use_lu_lambdas")
-  if not (even or config.get("use_karras_sigmas")) or len(levels[:num].unique()) < num:
-    return levels * (start / levels[0])  # they are of times, or it repeats them
-  to, back = (np.log, torch.exp) if even else (lambda v: v ** (1 / 7), lambda v: v**7)
-  levels[:num] = back(torch.linspace(to(start), to(end), num, dtype=torch.float64))
-  return levels
-
-
-def _scales(scheduler) -> bool:
-  return type(scheduler).__name__ in ("EulerDiscreteScheduler", "HeunDiscreteScheduler")
 
 
 def merge(one, more):
@@ -331,16 +346,23 @@ def lines(ours, theirs) -> Iterator[tuple[str, ...]]:
     shown = [f"{v:.1e}" if np.isfinite(v) else "-" for v in (mine, peer)]
     return " / ".join(shown) + (f" ({mine / peer:.2f})" if np.isfinite(mine / peer) else "")
 
+  calls = columns(ours)
   for name in [*ours, *(n for n in theirs if n not in ours)]:
-    pairs = [(least(ours.get(name, {}), c), least(theirs.get(name, {}), c)) for c in CALLS]
+    pairs = [(least(ours.get(name, {}), c), least(theirs.get(name, {}), c)) for c in calls]
     yield name, *(cell(a, b) for a, b in pairs)
   best = lambda side, c: np.nanmin([least(errors, c) for errors in side.values()])
-  yield "best of all", *(cell(best(ours, c), best(theirs, c)) for c in CALLS)
+  yield "best of all", *(cell(best(ours, c), best(theirs, c)) for c in calls)
 
 
-def table(ours, theirs) -> Table:
+def columns(side) -> list[int]:
+  """The numbers of calls that any method made."""
+  return sorted({calls for errors in side.values() for e in errors.values() for calls in e})
+
+
+def table(kind: str, ours, theirs) -> Table:
   """For the terminal."""
-  out = Table("algorithm", *map(str, CALLS), title="error by network calls: ours / best peer's (ours over theirs)")
+  title = f"{kind} solvers, error by network calls: ours / best peer's (ours over theirs)"
+  out = Table("algorithm", *map(str, columns(ours)), title=title)
   *algorithms, best = lines(ours, theirs)
   for line in algorithms:
     out.add_row(*line)
@@ -351,7 +373,8 @@ def table(ours, theirs) -> Table:
 
 def markdown(ours, theirs) -> str:
   """For a page."""
-  rows = [("algorithm", *map(str, CALLS)), ("---",) * (1 + len(CALLS)), *lines(ours, theirs)]
+  head = ("algorithm", *map(str, columns(ours)))
+  rows = [head, ("---",) * len(head), *lines(ours, theirs)]
   return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

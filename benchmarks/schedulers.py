@@ -1,0 +1,130 @@
+"""diffusers' schedulers beside the solvers of `benchmarks.solvers`: each with all of its own spacings of times."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+_BETAS = dict(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
+_SPACINGS = {
+  "t": dict(timestep_spacing="linspace"),
+  "log-SNR": dict(use_exponential_sigmas=True),
+  "rho": dict(use_karras_sigmas=True),
+  "Lu": dict(use_lu_lambdas=True),
+}
+Made = tuple[str, str, Callable]  # algorithm, label, maker of a scheduler
+
+
+def deterministic() -> Iterator[Made]:
+  """Schedulers for the probability flow, by the algorithm that they are versions of."""
+  import diffusers as d
+
+  multi, single = d.DPMSolverMultistepScheduler, d.DPMSolverSinglestepScheduler
+  yield "DDIM", "DDIM, trailing", lambda: d.DDIMScheduler(**_BETAS, timestep_spacing="trailing", clip_sample=False)
+  yield from _spaced("DDIM", d.EulerDiscreteScheduler)
+  yield from _spaced("DDIM", multi, solver_order=1)
+  yield from _spaced("EDM Heun", d.HeunDiscreteScheduler)
+  for i in (2, 3):
+    kind = dict(algorithm_type="dpmsolver", final_sigmas_type="sigma_min", solver_order=i, solver_type="midpoint")
+    yield from _spaced(f"DPM-Solver-{i}S", single, **kind)
+    yield from _spaced(f"DPM-Solver++({i}M)", multi, solver_order=i)
+    yield from _spaced(f"DEIS-{i}", d.DEISMultistepScheduler, solver_order=i)
+  yield from _spaced("DPM-Solver++(2S)", single, solver_order=2)
+  for i in (1, 2, 3):
+    for b in ("bh1", "bh2"):
+      name = f"UniPC-{i}" if i == 3 else f"UniPC-{i}, {b}"
+      final = dict(final_sigmas_type="sigma_min" if b == "bh1" else "zero")  # to zero, bh1 gives NaN
+      yield from _spaced(name, d.UniPCMultistepScheduler, solver_order=i, solver_type=b, **final)
+  sa = dict(predictor_order=2, corrector_order=2, tau_func=lambda t: 0)
+  yield from _spaced("SA-Solver(2, 2), tau 0", d.SASolverScheduler, **sa)
+  for skip in (False, True):
+    label = "PNDM, trailing" + (" (PLMS)" if skip else "")
+    kind = dict(timestep_spacing="trailing", skip_prk_steps=skip, set_alpha_to_one=True)
+    yield "PNDM", label, lambda kind=kind: d.PNDMScheduler(**_BETAS, **kind)
+
+
+def stochastic() -> Iterator[Made]:
+  """Schedulers that add noise, by the algorithm that they are versions of."""
+  import diffusers as d
+
+  trailing = dict(**_BETAS, timestep_spacing="trailing", clip_sample=False)
+  yield "DDPM ancestral", "DDPM, trailing", lambda: d.DDPMScheduler(**trailing)
+
+  def ddim():
+    scheduler = d.DDIMScheduler(**trailing)
+    scheduler.step = functools.partial(scheduler.step, eta=1.0)
+    return scheduler
+
+  yield "DDIM, eta 1", "DDIM, trailing", ddim
+  yield from _spaced("DDPM ancestral", d.EulerAncestralDiscreteScheduler)
+  sde = dict(algorithm_type="sde-dpmsolver++", final_sigmas_type="sigma_min")
+  yield from _spaced("DPM-Solver++(2M) SDE", d.DPMSolverMultistepScheduler, **sde, solver_order=2)
+  for i in (2, 3):
+    sa = dict(predictor_order=i, corrector_order=i, tau_func=lambda t: 1)
+    yield from _spaced(f"SA-Solver({i}, {i}), tau 1", d.SASolverScheduler, **sa)
+
+
+def _spaced(name: str, cls: type, **kwargs) -> Iterator[Made]:
+  known = inspect.signature(cls.__init__).parameters
+  for grid, spacing in _SPACINGS.items():
+    if not known.keys() >= spacing.keys() and grid != "t":
+      continue
+    spacing = {k: v for k, v in spacing.items() if k in known}  # some have no other spacing than "linspace"
+    label = f"{cls.__name__.removesuffix('Scheduler')}, {grid}"
+    yield name, label, lambda spacing=spacing: cls(**_BETAS, **spacing, **kwargs)
+
+
+def sample(scheduler, denoise_at: Callable, x, start: float, end: float, calls: int):
+  """What a scheduler makes of `x`, at sigma / alpha = `start`, in at most `calls` calls down to `end`."""
+  import torch
+
+  torch.manual_seed(0)
+  for steps in range(calls, 0, -1):  # some need more calls than steps
+    if not hasattr(scheduler, "sigmas") and 1000 % steps:
+      continue  # those without noise levels of their own step to times at which they do not call
+    scheduler.set_timesteps(steps)
+    if len(scheduler.timesteps) <= calls:
+      break
+  if hasattr(scheduler, "sigmas"):
+    scheduler.sigmas = _unrounded(scheduler, start, end)
+  around = torch.sqrt(1 + scheduler.sigmas[0].double() ** 2) if _scales(scheduler) else 1.0  # it works on x / alpha
+  x = x * around
+  for i, t in enumerate(scheduler.timesteps):
+    if hasattr(scheduler, "sigmas"):
+      ratio = scheduler.sigmas[i].double()
+      alpha = 1 / torch.sqrt(1 + ratio**2)
+    else:
+      alpha = torch.sqrt(scheduler.alphas_cumprod[int(t)].double())
+    sigma = torch.sqrt(1 - alpha**2)
+    given = scheduler.scale_model_input(x, t)
+    x0 = denoise_at(alpha, sigma, given, torch)
+    if i == len(scheduler.timesteps) - 1 and hasattr(scheduler, "sigmas") and scheduler.sigmas[-1] > 0:
+      return x0  # its last step goes nowhere: it would leave the sample with the noise of the last level
+    x = scheduler.step((given - alpha * x0) / sigma, t, x).prev_sample
+  return x
+
+
+def _unrounded(scheduler, start, end):
+  """The levels sigma / alpha of a scheduler, from `start`; where they are a function of their ends, in float64.
+
+  Its own least level has the rounding of 1 - alphas_cumprod in float32, which shows in errors of 1e-8.
+  """
+  import torch
+
+  levels, config = scheduler.sigmas.double(), scheduler.config
+  num = len(scheduler.timesteps)  # the last level is where its last step ends
+  even = config.get("use_exponential_sigmas") or config.get("use_lu_lambdas")
+  if not (even or config.get("use_karras_sigmas")) or len(levels[:num].unique()) < num:
+    return levels * (start / levels[0])  # they are of times, or it repeats them
+  to, back = (np.log, torch.exp) if even else (lambda v: v ** (1 / 7), lambda v: v**7)
+  levels[:num] = back(torch.linspace(to(start), to(end), num, dtype=torch.float64))
+  return levels
+
+
+def _scales(scheduler) -> bool:
+  return type(scheduler).__name__ in (
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "HeunDiscreteScheduler",
+  )
