@@ -1,6 +1,7 @@
 """Dot-product attention, in the formulation that is fastest on the backend at hand."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -12,14 +13,19 @@ from gen_jax.errors import InputError
 from gen_jax.nets.layers import Dense
 from gen_jax.types import Array
 
+Kernel = Callable[[Array, Array, Array], Array]
+
+_BLOCK = 128  # tokens: what Pallas' kernel takes at once, at least
+
 
 def attend(q: Array, k: Array, v: Array, seen: Array | None = None) -> Array:
   """softmax(q k^T / sqrt(D)) v for every head (1706.03762, eq. 1).
 
-  Written out on CPU, where that is the faster way to train. In half precision, on NVIDIA's GPUs from compute capability
-  8.0 on, cuDNN's fused kernel where it is not differentiated and no key is hidden: four to seven times faster than
-  XLA's on an H100, with 256 to 1,024 tokens in bfloat16. It has no forward-mode derivative, which mean flow and
-  likelihoods take, so derivatives of every mode are those of XLA's.
+  Written out on CPU, where that is the faster way to train. In half precision a fused kernel where there is one, it is
+  not differentiated, and no key is hidden: on NVIDIA's GPUs from compute capability 8.0 on cuDNN's, four to seven times
+  faster than XLA's on an H100, with 256 to 1,024 tokens in bfloat16; on a single TPU (it is not divided over several)
+  that of Pallas, for multiples of 128 tokens, which was run in its interpreter and lowered, but not measured. Neither
+  has a forward-mode derivative, which mean flow and likelihoods take, so derivatives of every mode are those of XLA's.
 
   Args:
     q: [B, T, heads, D].
@@ -32,8 +38,8 @@ def attend(q: Array, k: Array, v: Array, seen: Array | None = None) -> Array:
   """
   if jax.default_backend() == "cpu":
     return _written_out(q, k, v, seen)
-  if seen is None and _has_kernel() and _fits(q, k):
-    return _fused(q, k, v)
+  if seen is None and (kernel := _kernel(q, k)):
+    return _fused(kernel, q, k, v)
   return jax.nn.dot_product_attention(q, k, v, mask=None if seen is None else seen[:, None, None])
 
 
@@ -47,25 +53,44 @@ def _written_out(q: Array, k: Array, v: Array, seen: Array | None) -> Array:
   return out.astype(v.dtype).swapaxes(1, 2)
 
 
-def _has_kernel() -> bool:
-  """Whether the device has tensor cores that cuDNN's kernel is for."""
+def _kernel(q: Array, k: Array) -> Kernel | None:
+  """The fused kernel that the device has for arrays like these."""
+  if q.dtype not in (jnp.bfloat16, jnp.float16) or q.shape[-1] % 8 or q.shape[-1] > 128:
+    return None
+  if jax.default_backend() == "tpu":
+    return _flash if jax.device_count() == 1 and q.shape[1] % _BLOCK == k.shape[1] % _BLOCK == 0 else None
+  return _cudnn if _has_cudnn() and q.shape[1] % 2 == k.shape[1] % 2 == 0 else None
+
+
+def _has_cudnn() -> bool:
+  """Whether the device has the tensor cores that cuDNN's kernel is for."""
   device = jax.devices()[0]
   return "NVIDIA" in device.device_kind and float(device.compute_capability) >= 8.0
 
 
-def _fits(q: Array, k: Array) -> bool:
-  """Whether the kernel is for arrays like these."""
-  half = q.dtype in (jnp.bfloat16, jnp.float16)
-  return half and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128 and q.shape[1] % 2 == k.shape[1] % 2 == 0
-
-
-@jax.custom_jvp
-def _fused(q: Array, k: Array, v: Array) -> Array:
+def _cudnn(q: Array, k: Array, v: Array) -> Array:
   return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
 
 
+def _flash(q: Array, k: Array, v: Array) -> Array:
+  """Pallas' kernel, in the largest blocks that divide the sequences."""
+  from jax.experimental.pallas.ops.tpu import flash_attention  # here: a tenth of a second that only TPUs have to wait
+
+  queries, keys = (max(n for n in (_BLOCK, 2 * _BLOCK, 4 * _BLOCK) if a.shape[1] % n == 0) for a in (q, k))
+  blocks = flash_attention.BlockSizes(block_q=queries, block_k_major=keys, block_k=keys, block_b=1)
+  by_head = (a.swapaxes(1, 2) for a in (q, k, v))
+  out = flash_attention.flash_attention(*by_head, sm_scale=q.shape[-1] ** -0.5, block_sizes=blocks)
+  return out.swapaxes(1, 2)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _fused(kernel: Kernel, q: Array, k: Array, v: Array) -> Array:
+  return kernel(q, k, v)
+
+
 @_fused.defjvp
-def _differentiated(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+def _differentiated(kernel: Kernel, primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+  del kernel
   return jax.jvp(functools.partial(jax.nn.dot_product_attention, implementation="xla"), primals, tangents)
 
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.pallas import tpu as pltpu
 
 from gen_jax.nets import attention
 from gen_jax.nets.attention import attend
@@ -79,7 +80,7 @@ def test_attention_in_half_precision_has_derivatives_of_both_modes():
 def test_the_fused_kernel_is_for_what_is_not_differentiated(monkeypatch):
   """Traced as on a GPU that has it, which needs none."""
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  monkeypatch.setattr(attention, "_has_kernel", lambda: True)
+  monkeypatch.setattr(attention, "_has_cudnn", lambda: True)
   monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91_000)
   monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_compute_capability", lambda *_: True)
   x = jnp.ones((2, 16, 3, 8), jnp.bfloat16)
@@ -94,6 +95,30 @@ def test_the_fused_kernel_is_for_what_is_not_differentiated(monkeypatch):
     program(alone, x.astype(jnp.float32)),
   ):
     assert "dot_product_attention_fwd" not in other
+
+
+def test_attention_on_a_tpu(monkeypatch):
+  """Pallas' kernel: what its interpreter makes of it, and that it can be lowered; both need no TPU."""
+  exact = jax.random.normal(jax.random.key(0), (4, 1, 256, 2, 8))
+  want = attend(*exact[:3])
+  monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+  q, k, v, tangent = exact.astype(jnp.bfloat16)
+  monkeypatch.setattr(jax, "device_count", lambda: 1)
+  lowered = lambda f, *args: jax.export.export(jax.jit(f), platforms=["tpu"])(*args).mlir_module()
+  assert "tpu_custom_call" in lowered(attend, q, k, v)
+  with pltpu.force_tpu_interpret_mode():
+    got = attend(q, k, v)
+  assert got.dtype == jnp.bfloat16
+  np.testing.assert_allclose(got.astype(jnp.float32), want, atol=0.03)
+  for other in (
+    lowered(jax.grad(lambda q: attend(q, k, v).sum()), q),
+    lowered(lambda q: jax.jvp(lambda q: attend(q, k, v), (q,), (tangent,)), q),
+    lowered(attend, q, k[:, :200], v[:, :200]),
+    lowered(attend, *exact[:3]),
+  ):
+    assert "tpu_custom_call" not in other
+  monkeypatch.setattr(jax, "device_count", lambda: 4)
+  assert "tpu_custom_call" not in lowered(lambda *args: attend(*args), q, k, v)  # a new function: traced again
 
 
 def test_upsampling_repeats_and_crops():
