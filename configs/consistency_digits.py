@@ -5,7 +5,7 @@
 Improved consistency training, from scratch. Variants that name a run expect it in runs/diffusion_digits, which
 configs/diffusion_digits.py makes. 4.5 CPU minutes of an Intel Xeon (AVX-512), seed 0; Frechet distance 1.27
 (floor 0.146, digits features, n = 1,442); `:distillation` 6.5 minutes and 0.556, `:tuning` 4.4 minutes and 0.915;
-of an AMD EPYC, `:adversarial` 6.6 minutes and 0.415, `:original` 4.8 and 6.47, `:conditional` 8.6 and 0.559.
+of an AMD EPYC, `:adversarial` 6.6 minutes and 0.415, `:original` 2.2 and 6.47, `:conditional` 8.6 and 0.559.
 
 Variants:
   original: consistency training as first published, but for its 150 levels, of which there are 20: the target is a
