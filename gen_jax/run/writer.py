@@ -1,10 +1,12 @@
 """What a run writes down: rows in `train.jsonl`, event files for TensorBoard, a loss plot, a line of progress."""
 
+import contextlib
 import json
 import os
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -79,8 +81,9 @@ class _Events:
   """An event file, written at once and in this thread: tensorboardX's own thread dies in silence on a full disk."""
 
   def __init__(self, folder: pathlib.Path, first: int):
-    from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto import event_pb2, summary_pb2
+    with _hidden("torch"):  # which tensorboardX imports where there is one: two seconds, for nothing that is done here
+      from tensorboardX.event_file_writer import EventsWriter
+      from tensorboardX.proto import event_pb2, summary_pb2
 
     self._event, self._summary = event_pb2, summary_pb2.Summary
     folder.mkdir(exist_ok=True)
@@ -96,6 +99,19 @@ class _Events:
 
   def close(self) -> None:
     self._file.close()
+
+
+@contextlib.contextmanager
+def _hidden(name: str) -> Iterator[None]:
+  """Within it, a package that was not imported before cannot be."""
+  if name in sys.modules:
+    yield
+    return
+  sys.modules[name] = None
+  try:
+    yield
+  finally:
+    del sys.modules[name]
 
 
 class _Bar:

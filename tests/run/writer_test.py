@@ -1,6 +1,9 @@
 """What a run writes: rows that a resumed run does not repeat, event files, a plot."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -52,6 +55,23 @@ def test_events_are_tensorboards(tmp_path):
   assert events[1].session_log.status == event_pb2.SessionLog.START and events[1].step == 1
   assert [e.step for e in events[2:]] == [10, 20]
   assert {v.tag: v.simple_value for v in events[2].summary.value}["train/loss"] == 4.5
+
+
+def test_torch_is_not_waited_for(tmp_path):
+  """Where it is installed, events are written without it, and it can still be imported after."""
+  (tmp_path / "torch.py").write_text("print('imported')")
+  write = f"""
+import pathlib
+from gen_jax.run import writer
+with writer.Writer(pathlib.Path({str(tmp_path)!r}), first=0, last=1, batch_size=4, log_every=1):
+  print("written")
+import torch
+"""
+  path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+  out = subprocess.run(
+    [sys.executable, "-c", write], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True
+  ).stdout
+  assert out.split() == ["written", "imported"]
 
 
 def test_full_disk_is_an_error(tmp_path, monkeypatch):
