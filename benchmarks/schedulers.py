@@ -1,4 +1,8 @@
-"""diffusers' schedulers beside the solvers of `benchmarks.solvers`: each with all of its own spacings of times."""
+"""diffusers' schedulers, for `benchmarks.solvers`: each with its spacings by noise level, and evenly in time.
+
+Those that lower the order of their last steps are tried without that, too. SA-Solver's coefficients of order 2 are not
+the paper's there, but modified.
+"""
 
 import functools
 import inspect
@@ -12,6 +16,7 @@ _SPACINGS = {
   "log-SNR": dict(use_exponential_sigmas=True),
   "rho": dict(use_karras_sigmas=True),
   "Lu": dict(use_lu_lambdas=True),
+  "beta": dict(use_beta_sigmas=True),
 }
 Made = tuple[str, str, Callable]  # algorithm, label, maker of a scheduler
 
@@ -56,7 +61,7 @@ def stochastic() -> Iterator[Made]:
     scheduler.step = functools.partial(scheduler.step, eta=1.0)
     return scheduler
 
-  yield "DDIM, eta 1", "DDIM, trailing", ddim
+  yield "DDPM ancestral", "DDIM with eta 1, trailing", ddim
   yield from _spaced("DDPM ancestral", d.EulerAncestralDiscreteScheduler)
   sde = dict(algorithm_type="sde-dpmsolver++", final_sigmas_type="sigma_min")
   yield from _spaced("DPM-Solver++(2M) SDE", d.DPMSolverMultistepScheduler, **sde, solver_order=2)
@@ -71,21 +76,33 @@ def _spaced(name: str, cls: type, **kwargs) -> Iterator[Made]:
     if not known.keys() >= spacing.keys() and grid != "t":
       continue
     spacing = {k: v for k, v in spacing.items() if k in known}  # some have no other spacing than "linspace"
-    label = f"{cls.__name__.removesuffix('Scheduler')}, {grid}"
-    yield name, label, lambda spacing=spacing: cls(**_BETAS, **spacing, **kwargs)
+    label, made = (
+      f"{cls.__name__.removesuffix('Scheduler')}, {grid}",
+      functools.partial(cls, **_BETAS, **spacing, **kwargs),
+    )
+    yield name, label, made
+    if "lower_order_final" in known:
+      yield name, f"{label}, order kept", functools.partial(made, lower_order_final=False)
 
 
-def sample(scheduler, denoise_at: Callable, x, start: float, end: float, calls: int):
-  """What a scheduler makes of `x`, at sigma / alpha = `start`, in at most `calls` calls down to `end`."""
+def sample(scheduler, denoise_at: Callable, x, start: float, end: float, calls: int, cut_short: bool = False):
+  """What a scheduler makes of `x`, at sigma / alpha = `start`, in at most `calls` calls down to `end`.
+
+  One that would still step to `end` from its last call does, and the last call is made there; or that step is
+  `cut_short`, and the last call is the end. None where there is no such step to cut.
+  """
   import torch
 
   torch.manual_seed(0)
   for steps in range(calls, 0, -1):  # some need more calls than steps
-    if not hasattr(scheduler, "sigmas") and 1000 % steps:
-      continue  # those without noise levels of their own step to times at which they do not call
+    if isinstance(scheduler, _even()) and 1000 % steps:
+      continue  # they step to times at which they do not call
     scheduler.set_timesteps(steps)
-    if len(scheduler.timesteps) <= calls:
+    if len(scheduler.timesteps) + (_goes_on(scheduler) and not cut_short) <= calls:
       break
+  goes_on = _goes_on(scheduler)
+  if cut_short and not goes_on:
+    return None
   if hasattr(scheduler, "sigmas"):
     scheduler.sigmas = _unrounded(scheduler, start, end)
   around = torch.sqrt(1 + scheduler.sigmas[0].double() ** 2) if _scales(scheduler) else 1.0  # it works on x / alpha
@@ -99,10 +116,27 @@ def sample(scheduler, denoise_at: Callable, x, start: float, end: float, calls: 
     sigma = torch.sqrt(1 - alpha**2)
     given = scheduler.scale_model_input(x, t)
     x0 = denoise_at(alpha, sigma, given, torch)
-    if i == len(scheduler.timesteps) - 1 and hasattr(scheduler, "sigmas") and scheduler.sigmas[-1] > 0:
-      return x0  # its last step goes nowhere: it would leave the sample with the noise of the last level
+    last = i == len(scheduler.timesteps) - 1 and hasattr(scheduler, "sigmas") and scheduler.sigmas[-1] > 0
+    if last and (cut_short or not goes_on):
+      return x0  # a step that goes nowhere would leave the sample with the noise of the last level
     x = scheduler.step((given - alpha * x0) / sigma, t, x).prev_sample
-  return x
+  if not goes_on:
+    return x
+  ratio = scheduler.sigmas[-1].double()
+  return denoise_at(1 / torch.sqrt(1 + ratio**2), ratio / torch.sqrt(1 + ratio**2), x.double(), torch)
+
+
+def _goes_on(scheduler) -> bool:
+  """Whether the last step of a scheduler that ends with noise is one to less of it."""
+  levels = getattr(scheduler, "sigmas", None)
+  return levels is not None and bool(0 < levels[-1] < 0.99 * levels[-2])
+
+
+def _even() -> tuple[type, ...]:
+  """Those whose steps are all of one number of times."""
+  import diffusers as d
+
+  return d.DDIMScheduler, d.PNDMScheduler
 
 
 def _unrounded(scheduler, start, end):
@@ -115,6 +149,9 @@ def _unrounded(scheduler, start, end):
   levels, config = scheduler.sigmas.double(), scheduler.config
   num = len(scheduler.timesteps)  # the last level is where its last step ends
   even = config.get("use_exponential_sigmas") or config.get("use_lu_lambdas")
+  if config.get("use_beta_sigmas"):
+    levels[:num] = end + (levels[:num] - levels[num - 1]) / (levels[0] - levels[num - 1]) * (start - end)
+    return levels
   if not (even or config.get("use_karras_sigmas")) or len(levels[:num].unique()) < num:
     return levels * (start / levels[0])  # they are of times, or it repeats them
   to, back = (np.log, torch.exp) if even else (lambda v: v ** (1 / 7), lambda v: v**7)

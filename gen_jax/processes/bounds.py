@@ -143,7 +143,8 @@ class Discrete:
 
   With the least variance it is the same as in continuous time, with 1/2 (snr(s) - snr(t)) for every step from t to s:
   less than it, and tighter the more steps there are. It is what a chain with that many steps really codes. A learned
-  variance counts (arXiv:2102.09672, section 3.1): with the right one, few steps of normal data lose nothing.
+  variance counts in all but the last term (arXiv:2102.09672, section 3.1): with the right one, few steps of normal data
+  lose nothing.
 
   Attributes:
     steps: number of steps.
