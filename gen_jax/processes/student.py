@@ -43,7 +43,8 @@ class Student(Probed):
     clip: whether samples are clipped to [-1, 1].
     teacher: a run with a denoiser whose flow is learned: dict(name="load.load", workdir="runs/..."); None for that of
       the data.
-    start: the run whose parameters training starts from, of the same network; None for random ones.
+    start: the run whose parameters training starts from, of the same network: another student, too, where there is a
+      teacher to ask; None for random ones.
 
   Raises:
     InputError: settings that do not fit each other, the data, or the runs that are named.
@@ -61,9 +62,9 @@ class Student(Probed):
     super().__post_init__()
     require(steps=(self.steps, self.steps >= 1, "at least 1"))
     if self.teacher is not None:
-      self._check("teacher", self.teacher)
+      self._check("teacher", self.teacher, HasDenoiser)
     if self.start is not None:
-      self._check("start", self.start)
+      self._check("start", self.start, HasDenoiser if self.teacher is None else HasDenoiser | Student)
       self._check_network("start", self.start)
 
   @property
@@ -143,9 +144,9 @@ class Student(Probed):
     """`params` with the network of the run to start from."""
     return {**params, "params": jax.tree.map(jnp.copy, self._first.params["params"])}
 
-  def _check(self, name: str, run: Any) -> None:
+  def _check(self, name: str, run: Any, kinds: Any) -> None:
     family = run.family
-    if not isinstance(family, HasDenoiser):
+    if not isinstance(family, kinds):
       raise InputError(f"{name}: {type(family).__name__} has no denoiser: choose a run of a diffusion model")
     if family.spec.shape != self.spec.shape:
       raise InputError(f"{name}: its data have the shape {family.spec.shape}, these {self.spec.shape}")

@@ -14,6 +14,7 @@ from gen_jax.errors import InputError
 from gen_jax.families.consistency import Consistency
 from gen_jax.families.continuous_consistency import ContinuousConsistency
 from gen_jax.families.diffusion import Diffusion
+from gen_jax.families.distribution_matching import DistributionMatching
 from gen_jax.families.vae import VAE
 from gen_jax.families.vdm import VDM
 from gen_jax.family import HasDenoiser, HasLogProb
@@ -360,6 +361,19 @@ def test_conditions_reach_teacher_and_student():
   loss = lambda label: family.loss(state.params, state, jax.random.key(1), {**batch, "label": label})[0]
   assert loss(batch["label"]) != loss(jnp.zeros(8, jnp.int32))
   jax.tree.map(np.testing.assert_array_equal, state.params, params)
+
+
+def test_starts_from_another_student():
+  """Where there is a teacher to ask: a student itself has no denoiser."""
+  on = dict(spec=PLANE, net=SMALL, path=gaussian.edm(), prediction=prediction.edm())
+  teacher, student = Diffusion(**on), Consistency(**on)
+  moved = jax.tree.map(lambda p: p + 0.1, start(student).params)
+  run = Trained(teacher, start(teacher).params)
+  for family in (Consistency, DistributionMatching):
+    known = start(family(**on, teacher=run, start=Trained(student, moved)))
+    jax.tree.map(np.testing.assert_array_equal, known.params, moved)
+  with pytest.raises(InputError, match="start: Consistency has no denoiser"):
+    Consistency(**on, start=Trained(student, moved))
 
 
 def test_it_claims_no_likelihood_and_no_denoiser():
