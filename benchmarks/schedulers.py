@@ -40,7 +40,7 @@ def deterministic() -> Iterator[Made]:
     for b in ("bh1", "bh2"):
       name = f"UniPC-{i}" if i == 3 else f"UniPC-{i}, {b}"
       final = dict(final_sigmas_type="sigma_min" if b == "bh1" else "zero")  # to zero, bh1 gives NaN
-      yield from _spaced(name, d.UniPCMultistepScheduler, solver_order=i, solver_type=b, **final)
+      yield from _spaced(name, d.UniPCMultistepScheduler, solver_order=i, solver_type=b, also=f" ({b})", **final)
   sa = dict(predictor_order=2, corrector_order=2, tau_func=lambda t: 0)
   yield from _spaced("SA-Solver(2, 2), tau 0", d.SASolverScheduler, **sa)
   for skip in (False, True):
@@ -70,14 +70,14 @@ def stochastic() -> Iterator[Made]:
     yield from _spaced(f"SA-Solver({i}, {i}), tau 1", d.SASolverScheduler, **sa)
 
 
-def _spaced(name: str, cls: type, **kwargs) -> Iterator[Made]:
+def _spaced(name: str, cls: type, also: str = "", **kwargs) -> Iterator[Made]:
   known = inspect.signature(cls.__init__).parameters
   for grid, spacing in _SPACINGS.items():
     if not known.keys() >= spacing.keys() and grid != "t":
       continue
     spacing = {k: v for k, v in spacing.items() if k in known}  # some have no other spacing than "linspace"
     label, made = (
-      f"{cls.__name__.removesuffix('Scheduler')}, {grid}",
+      f"{cls.__name__.removesuffix('Scheduler')}{also}, {grid}",
       functools.partial(cls, **_BETAS, **spacing, **kwargs),
     )
     yield name, label, made

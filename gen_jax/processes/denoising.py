@@ -40,7 +40,7 @@ class Denoising(Conditional):
     cond_dropout: share of training examples whose condition is hidden, for a model that is unconditional as well.
     solver: what the sampler steps with.
     grid: where it steps.
-    steps: number of its steps.
+    steps: number of its steps; 0 for the denoising alone.
     guidance: how the sampler exaggerates the condition, or what tells it from a worse model.
     clip: whether the sampler clips estimates of x0 to [-1, 1].
     flow: how `log_prob` is taken.
@@ -70,8 +70,8 @@ class Denoising(Conditional):
     if not 0.0 <= self.cond_dropout < 1.0:
       raise InputError(f"cond_dropout = {self.cond_dropout} should be in [0, 1)")
     self.guidance.check(self.spec, self.conditions, self.cond_dropout)
-    if self.steps < 1:
-      raise InputError(f"steps = {self.steps} should be at least 1")
+    if self.steps < 0:
+      raise InputError(f"steps = {self.steps} should be at least 0")
 
   @property
   def evaluations(self) -> int | None:

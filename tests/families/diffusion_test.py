@@ -359,7 +359,7 @@ def test_hybrid_loss_leaves_the_mean_alone():
     (dict(cond_dropout=0.1), "conditional model"),
     (dict(cond_dropout=1.5, conditions=("label",)), "should be in"),
     (dict(conditions=("lable",)), "did you mean 'label'"),
-    (dict(steps=0), "at least 1"),
+    (dict(steps=-1), "at least 0"),
     (dict(chain=0), "at least 1"),
     (dict(variance="learned"), "for vectors"),
     (

@@ -1,6 +1,7 @@
 """Flow matching around networks whose answers are known."""
 
 import dataclasses
+import itertools
 
 import flax.linen as nn
 import jax
@@ -15,7 +16,7 @@ from gen_jax.family import HasBound, HasDenoiser, HasLogProb
 from gen_jax.ops import gaussians
 from gen_jax.ops.shapes import expand
 from gen_jax.processes import bounds, coupling, gaussian
-from gen_jax.solvers import ode, sde
+from gen_jax.solvers import grids, ode, sde
 from gen_jax.types import Spec
 
 PLANE = Spec(shape=(2,), kind="vector", classes=3)
@@ -97,6 +98,17 @@ def test_optimal_pairs_have_straighter_paths():
   )
 
 
+def test_trailing_steps_are_eulers():
+  """Three and the denoising: the last of four steps, to t = 0."""
+  family = exact(solver=ode.euler, grid=grids.trailing(), steps=3)
+  params, noise = start(family).params, family.path.prior(jax.random.key(1), (50, 2))
+  x, ts = noise, np.append(np.linspace(family.path.t_max, family.path.t_min, 5)[:-1], 0.0)
+  for t, s in itertools.pairwise(ts):
+    x = x + (s - t) * (t - (1 - t) * STD**2) / (((1 - t) * STD) ** 2 + t**2) * x
+  np.testing.assert_allclose(family.transport(jax.random.key(2), params, noise), x, rtol=1e-4, atol=1e-5)
+  assert family.evaluations == 4
+
+
 def test_reflow(teacher):
   """The flow of N(0, STD^2) takes eps to STD eps: the pairs say so, their paths are straight, and one step is exact."""
   family = exact(net=Exact(straight=True), teacher=teacher, pairs=600, solver=ode.euler, steps=1)
@@ -110,6 +122,9 @@ def test_reflow(teacher):
   assert float(loss) < 1e-3 and extra["pairs"] is not None
   noise = family.path.prior(jax.random.key(2), (100, 2))
   np.testing.assert_allclose(family.transport(jax.random.key(3), state.params, noise), STD * noise, atol=0.02)
+  once = dataclasses.replace(family, grid=grids.trailing(), steps=0)
+  np.testing.assert_allclose(once.transport(jax.random.key(3), state.params, noise), STD * noise, atol=0.02)
+  assert (once.evaluations, family.evaluations) == (1, 2)
   state, metrics = jax.jit(family.step)(jax.random.key(4), state, zeros)
   assert (state.extra["pairs"]["x"] == made["x"]).all()
   assert metrics["endpoint_distance"] < 0.02

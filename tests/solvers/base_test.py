@@ -54,7 +54,7 @@ def test_wrong_problem():
       base.integrate(solver, problem, unused(), jnp.zeros(1), jnp.linspace(1.0, 0.0, 3))
 
 
-@pytest.mark.parametrize("ts", ([1.0, 0.5, 0.5, 0.0], [0.0, 0.6, 0.4, 1.0], [1.0, float("nan"), 0.0], [1.0]))
+@pytest.mark.parametrize("ts", ([1.0, 0.5, 0.5, 0.0], [0.0, 0.6, 0.4, 1.0], [1.0, float("nan"), 0.0], [[1.0]], []))
 def test_times_that_no_solver_can_step_through(ts):
   with pytest.raises(InputError, match="times"):
     base.integrate(ode.euler, base.ODE(lambda t, x: x), unused(), jnp.ones((1, 1)), jnp.array(ts))
@@ -66,6 +66,7 @@ def test_trajectory():
   states = base.trajectory(ode.euler, problem, unused(), x, ts)
   np.testing.assert_allclose(states[:, 0, 0], [1.0, 0.5, 0.4, 0.28], rtol=1e-6)
   assert states.shape == (4, 2, 3)
+  np.testing.assert_array_equal(base.integrate(ode.euler, problem, unused(), x, ts[:1]), x)  # no steps
   np.testing.assert_array_equal(states[-1], base.integrate(ode.euler, problem, unused(), x, ts))
 
 
