@@ -13,7 +13,9 @@ import ml_collections
 
 VARIANTS = {
   "optimal": dict(family=dict(coupling="coupling.optimal", steps=4)),
-  "reflow": dict(family=dict(teacher=dict(name="load.load", workdir="runs/flow_matching_ring"), steps=1)),
+  "reflow": dict(
+    family=dict(teacher=dict(name="load.load", workdir="runs/flow_matching_ring"), grid="grids.trailing", steps=0)
+  ),
   "interpolant": dict(family=dict(path="gaussian.trigonometric", solver="sde.euler_maruyama", steps=128)),
   "smoke": dict(
     family=dict(net=dict(width=16, depth=1), steps=3, flow=dict(steps=16)),

@@ -27,7 +27,8 @@ class Diffusion(Denoising):
     uncertainty: a network [B, 1] -> [B, 1] that learns the log of the loss at each noise level, u, to weigh all levels
       alike: the loss is E[exp(-u) error + u] (arXiv:2312.02696, eq. 21); None for the plain loss.
     variance: "learned" for a network of twice the channels that also says how much noise a stochastic solver adds
-      (arXiv:2102.09672). What is learned is that of a chain of `chain` steps, by its bound, to which the mean is blind.
+      (arXiv:2102.09672), and counts in `bounds.Discrete`. What is learned is that of a chain of `chain` steps, by its
+      bound, to which the mean is blind.
     chain: number of those steps, evenly spaced in t.
 
   Raises:

@@ -11,7 +11,7 @@ from gen_jax.ops.shapes import expand
 from gen_jax.processes.student import Distilled, jump
 from gen_jax.processes.weighting import Weighting
 from gen_jax.resolve import part
-from gen_jax.solvers.grids import Grid, lay
+from gen_jax.solvers.grids import Grid, span
 from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
 
@@ -65,7 +65,7 @@ class Progressive(Distilled):
     x, path = batch["x"], self.path
     done = jnp.minimum(state.step // self.round_steps, self.rounds - 1)
     stride = 2**done  # of the teacher's steps, in those of the finest grid
-    ts = lay(self.grid, path, self.steps * 2**self.rounds)
+    ts = span(self.grid, path, self.steps * 2**self.rounds)
     n = 2 * stride * jax.random.randint(key_t, (len(x),), 0, self.steps * 2 ** (self.rounds - 1) // stride)
     t, s = ts[n], ts[n + 2 * stride]
     xt, _ = path.perturb(key_eps, x, t)
@@ -86,7 +86,8 @@ class Progressive(Distilled):
   def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:
     """The samples that `steps` steps of DDIM make of `noise` [B, *shape], which has the scale sigma(t_max)."""
     del key
-    denoise, ts = self._denoise(params, cond), lay(self.grid, self.path, self.steps * 2**self.rounds)[:: 2**self.rounds]
+    denoise, stride = self._denoise(params, cond), 2**self.rounds
+    ts = span(self.grid, self.path, self.steps * stride)[::stride]
 
     def one(x, interval):
       t, s = interval

@@ -11,7 +11,7 @@ from gen_jax.family import State
 from gen_jax.processes.conditional import Conditional
 from gen_jax.processes.gaussian import Gaussian, rectified
 from gen_jax.resolve import part
-from gen_jax.solvers.grids import Grid, lay
+from gen_jax.solvers.grids import Grid, span
 from gen_jax.steps import start
 from gen_jax.types import Array, Batch, Cond, Key, PyTree
 
@@ -44,7 +44,7 @@ class AverageVelocity(Conditional):
     super().__post_init__()
     if self.steps < 1:
       raise InputError(f"steps = {self.steps} should be at least 1")
-    lay(self.grid, self.path, self.steps)
+    span(self.grid, self.path, self.steps)
 
   @property
   def evaluations(self) -> int:
@@ -62,7 +62,7 @@ class AverageVelocity(Conditional):
 
   def transport(self, params: PyTree, noise: Array, cond: Cond = None) -> Array:
     """What the jumps make of standard normal `noise` [B, *shape]."""
-    ts = lay(self.grid, self.path, self.steps)
+    ts = span(self.grid, self.path, self.steps)
 
     def one(x, interval):
       t, s = interval

@@ -21,7 +21,7 @@ from gen_jax.processes.gaussian import Gaussian
 from gen_jax.resolve import part
 from gen_jax.solvers import likelihood
 from gen_jax.solvers.base import ODE, Solver, half_log_snr
-from gen_jax.solvers.grids import Grid, lay, time_at
+from gen_jax.solvers.grids import Grid, span, time_at
 from gen_jax.types import Array, Key
 
 Denoise = Callable[[Array, Array], Array]  # (t, xt) -> x0
@@ -74,7 +74,7 @@ class Flow:
 
   def __call__(self, key: Key, path: Gaussian, denoise: Denoise, x: Array) -> likelihood.Estimate:
     """log p(x) at t_min, [B] nats, with its standard error over probes: `likelihood.log_prob`."""
-    ts = lay(self.grid, path, self.steps)[::-1]
+    ts = span(self.grid, path, self.steps)[::-1]
     prior = lambda z: gaussians.log_prob(z, 0.0, jnp.log(path.sigma(ts[-1])), axes=z.ndim - 1)
     return likelihood.log_prob(self.solver, path.problem(denoise), key, x, ts, prior, self.divergence)
 
@@ -169,7 +169,7 @@ class Discrete:
   ) -> Array:
     """The bound, with `num` of the steps for each example."""
     key_ends, key_offset, key_eps = jax.random.split(key, 3)
-    ts = lay(self.grid, path, self.steps)
+    ts = span(self.grid, path, self.steps)
     offset = systematic(key_offset, len(x))
 
     def kl(i):  # between q(z_s | z_t, x) and the model's, nats

@@ -29,7 +29,7 @@ class Denoising(Conditional):
   """Base of families: a network that denoises, sampled along a path by a solver.
 
   Training minimises E[w(t) |x0 - x0hat(xt, t)|^2], the weight of `weight` on the error of the data. Sampling carries
-  noise along `path` with `solver` in `steps` steps, then denoises once more at t_min.
+  noise along `path` with `solver` in `steps` steps, then denoises once more at the last time of `grid`.
 
   Attributes:
     net: gives an output of the shape of x.

@@ -147,7 +147,8 @@ class Student(Probed):
   def _check(self, name: str, run: Any, kinds: Any) -> None:
     family = run.family
     if not isinstance(family, kinds):
-      raise InputError(f"{name}: {type(family).__name__} has no denoiser: choose a run of a diffusion model")
+      also = ", or set a teacher beside it" if isinstance(family, Student) and name == "start" else ""
+      raise InputError(f"{name}: {type(family).__name__} has no denoiser: choose a run of a diffusion model{also}")
     if family.spec.shape != self.spec.shape:
       raise InputError(f"{name}: its data have the shape {family.spec.shape}, these {self.spec.shape}")
     if set(family.conditions) != set(self.conditions):

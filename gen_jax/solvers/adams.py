@@ -14,6 +14,8 @@ from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
 from gen_jax.solvers.history import History, empty, integrals, unfelt
 from gen_jax.types import Array
 
+_SIZES = {"h": lambda h: h, "expm1": lambda h: -jnp.expm1(-h)}  # B(h) of UniPC; x0 is predicted: B(-h)
+
 
 class _Carry(NamedTuple):
   """Past estimates, and where the last prediction started; `first` until there has been one."""
@@ -39,11 +41,10 @@ def unipc(order: int = 3, b: Literal["h", "expm1"] = "expm1") -> Solver:
     InputError: an order below 1.
   """
   require(order=(order, order >= 1, "at least 1"))
-  size = {"h": lambda h: h, "expm1": lambda h: -jnp.expm1(-h)}[b]  # x0 is predicted: B(-h)
-  return _adams(order, order, 0.0, size)._replace(order=order + 1)
+  return _adams(order, order, 0.0, _SIZES[b])._replace(order=order + 1)
 
 
-def sa_solver(predictor: int = 3, corrector: int = 3, tau: float = 1.0) -> Solver:
+def sa_solver(predictor: int = 3, corrector: int = 3, tau: float = 1.0, b: Literal["h"] | None = None) -> Solver:
   """SA-Solver, predicting x0, with a constant tau: arXiv:2309.05019, algorithm 1.
 
   x_s = sigma(s) / sigma(t) e^(-tau^2 h) x_t
@@ -54,13 +55,15 @@ def sa_solver(predictor: int = 3, corrector: int = 3, tau: float = 1.0) -> Solve
     predictor: number of values that the predictor reads.
     corrector: number of past values that the corrector reads beside the new one; 0 for no corrector.
     tau: 0 is the probability flow, 1 the reverse diffusion.
+    b: what a lone difference weighs: None for its exact integral, as published; "h" for UniPC's, as the authors' code
+      has it for few steps.
 
   Raises:
     InputError: no value for the predictor, or a negative number of values or tau.
   """
   require(predictor=(predictor, predictor >= 1, "at least 1"))
   require(corrector=(corrector, corrector >= 0, "at least 0"), tau=(tau, tau >= 0, "at least 0"))
-  return _adams(predictor, corrector, tau)
+  return _adams(predictor, corrector, tau, _SIZES[b] if b else None)
 
 
 def _adams(predictor, corrector, tau, size=None):
@@ -97,7 +100,8 @@ def _move(p, x, t, s, values, tau, size):
   weights = integrals(kernel, places, start, end)[1:]
   if size and others:
     lone = len(others) == 1 or unfelt(places[2])
-    weights[0] = jnp.where(lone, p.alpha(s) * size(h) / 2 * h / (places[1] - places[0]), weights[0])
+    half = (1 + tau**2) * p.alpha(s) * size(h) / 2 * h  # of the difference over h
+    weights[0] = jnp.where(lone, half / (places[1] - places[0]), weights[0])
   kept = p.sigma(s) / p.sigma(t) * jnp.exp(-(tau**2) * h)
   told = -p.alpha(s) * jnp.expm1(-(1 + tau**2) * h)  # what all weights add to
   bend = sum(expand(w, x) * (v - f) for w, v in zip(weights, others, strict=True))

@@ -1,4 +1,4 @@
-"""Times to step through, from the noise to t_min > 0, where a sampler denoises once more.
+"""Times to step through, from the noise to where a sampler denoises once more, t_min > 0.
 
 A grid is a function (path, num) -> [num + 1] falling times, the first path.t_max and the last path.t_min unless it says
 otherwise, where `path` is anything with `alpha`, `sigma`, `t_min` and `t_max`. With no steps it is t_max alone.
@@ -35,6 +35,18 @@ def lay(grid: Grid, path: Any, num: int) -> Array:
       f"grid: it has no such times between {path.t_min:.6g} and {path.t_max:.6g}, where the path is all data or all "
       "noise: move the path's t_min or t_max inwards, or choose grids.linear"
     ) from e
+  return ts
+
+
+def span(grid: Grid, path: Any, num: int) -> Array:
+  """The times of `grid` for those after whom nothing denoises: down to t_min.
+
+  Raises:
+    InputError: as `lay` does; a grid that ends before t_min.
+  """
+  ts = lay(grid, path, num)
+  if not isinstance(ts, jax.core.Tracer) and not np.isclose(end := np.asarray(ts)[-1], path.t_min, rtol=1e-3):
+    raise InputError(f"grid: it ends at t = {end:.6g}, not at {path.t_min:.6g}, and nothing denoises after it")
   return ts
 
 

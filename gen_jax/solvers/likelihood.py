@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gen_jax.errors import require
 from gen_jax.ops.divergence import Divergence
 from gen_jax.solvers.base import ODE, Problem, Solver, as_ode, integrate
 from gen_jax.types import Array, Key
@@ -50,8 +51,9 @@ def log_prob(
     divergence: how divergences are taken.
 
   Raises:
-    InputError: the solver is not for ordinary differential equations.
+    InputError: the solver is not for ordinary differential equations; fewer than two times.
   """
+  require(times=(len(ts), len(ts) >= 2, "at least two"))
   key_probes, key_path = jax.random.split(key)
   probes, columns = divergence.probes(key_probes, x), divergence.columns
   drift = as_ode(problem).drift

@@ -372,7 +372,8 @@ def test_starts_from_another_student():
   for family in (Consistency, DistributionMatching):
     known = start(family(**on, teacher=run, start=Trained(student, moved)))
     jax.tree.map(np.testing.assert_array_equal, known.params, moved)
-  with pytest.raises(InputError, match="start: Consistency has no denoiser"):
+  jax.tree.map(np.testing.assert_array_equal, known.extra["critic"]["params"], run.params)
+  with pytest.raises(InputError, match=r"start: Consistency has no denoiser.*or set a teacher"):
     Consistency(**on, start=Trained(student, moved))
 
 

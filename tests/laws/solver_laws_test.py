@@ -58,6 +58,7 @@ SOLVERS |= {
   "adams.unipc(2, h)": adams.unipc(2, "h"),
   "adams.sa_solver(2, 0, tau=0)": adams.sa_solver(2, 0, tau=0.0),
   "adams.sa_solver(2, 2, tau=0)": adams.sa_solver(2, 2, tau=0.0),
+  "adams.sa_solver(2, 1, tau=0, h)": adams.sa_solver(2, 1, tau=0.0, b="h"),
   "adams.sa_solver(2, 0, tau=0.5)": adams.sa_solver(2, 0, tau=0.5),
   "langevin.annealed": langevin.annealed(rounds=5),  # the published 100 are for few levels, here there are many
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gen_jax.errors import InputError
-from gen_jax.processes import gaussian
+from gen_jax.processes import bounds, gaussian
 from gen_jax.solvers import grids
 from gen_jax.solvers.base import half_log_snr
 
@@ -73,6 +73,20 @@ def test_given_times():
     grids.times((1.0, 0.5))(path, 1)
   with pytest.raises(InputError, match="set steps=2"):
     grids.times((0.9, 0.5, 0.01))(path, 31)
+
+
+def test_where_nothing_denoises_a_grid_has_to_reach_the_data():
+  path = PATHS["rectified"]
+  np.testing.assert_array_equal(grids.span(grids.linear(), path, 4), grids.linear()(path, 4))
+  with pytest.raises(InputError, match=r"it ends at t = 0\.2\d+, not at 0\.001"):
+    grids.span(grids.trailing(), path, 4)
+  denoise, x = lambda t, x: x, jnp.zeros((2, 3))
+  for bound in (
+    bounds.Discrete(steps=4, grid=grids.trailing()),
+    bounds.Dequantized(flow=bounds.Flow(grid=grids.trailing())),
+  ):
+    with pytest.raises(InputError, match="nothing denoises"):
+      bound(jax.random.key(0), path, denoise, x, 0, 1)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import integrate
 
 from gen_jax.processes import gaussian
 from gen_jax.solvers import adams, base, deis, edm, grids, ode, sde, semilinear
@@ -127,6 +128,25 @@ def test_unipc_of_two_values_predicts_as_dpmpp_2m():
   expected, _ = semilinear.dpmpp_2m.step(same, unused, corrected, m, s, remembered)
   np.testing.assert_allclose(x_s, expected, rtol=1e-5, atol=1e-6)
   assert float(jnp.max(jnp.abs(corrected - x_m))) > 1e-3
+
+
+@pytest.mark.parametrize("tau", (0.5, 1.0))
+@pytest.mark.parametrize("b", (None, "h"))
+def test_a_lone_difference_of_sa_solver(b, tau):
+  """Where x0 is log(alpha / sigma): its integral, by quadrature, or (1 + tau^2) alpha h^2 / 2."""
+  path, ts = gaussian.cosine(), jnp.array([0.8, 0.6, 0.45])
+  problem = path.problem(lambda t, x: base.half_log_snr(path, t) * jnp.ones_like(x))
+  problem = problem._replace(noise=lambda key, x, t, s: jnp.zeros_like(x))
+  solver = adams.sa_solver(2, 0, tau, b)
+  end = base.integrate(solver, problem, jax.random.key(0), jnp.full((1, 1), 0.4), ts)
+  lam, alpha, sigma = (np.asarray(v, np.float64) for v in (base.half_log_snr(path, ts), path.alpha(ts), path.sigma(ts)))
+  kernel = lambda u, to: (1 + tau**2) * sigma[to] * np.exp(u - tau**2 * (lam[to] - u))
+  integral = lambda f, to: integrate.quad(lambda u: kernel(u, to) * f(u), lam[to - 1], lam[to])[0]
+  x, h = 0.4, np.diff(lam)
+  for n in (1, 2):
+    x = sigma[n] / sigma[n - 1] * np.exp(-(tau**2) * h[n - 1]) * x + lam[n - 1] * integral(lambda u: 1.0, n)
+  bend = (1 + tau**2) * alpha[2] * h[1] ** 2 / 2 if b else integral(lambda u: u - lam[1], 2)
+  np.testing.assert_allclose(end, x + bend, rtol=1e-4)
 
 
 def test_sa_solver_of_one_value_is_ancestral():
