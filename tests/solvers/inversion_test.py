@@ -65,3 +65,8 @@ def test_slerp():
 def test_a_stochastic_solver_cannot_invert():
   with pytest.raises(InputError, match="deterministic"):
     inversion.invert(semilinear.ancestral, PROBLEM, data(2), TS)
+
+
+def test_there_is_no_way_with_one_time():
+  with pytest.raises(InputError, match="times = 1 should be at least two"):
+    inversion.invert(edm.heun, PROBLEM, data(2), TS[:1])

@@ -123,3 +123,9 @@ def test_a_solver_that_cannot_serve():
   path = gaussian.rectified()
   with pytest.raises(InputError, match="Semilinear"):
     density(path, gaussian_denoiser(path), jnp.ones((3, 2)), 4, solver=semilinear.ddim())
+
+
+def test_there_is_no_way_with_one_time():
+  problem, x = gaussian.rectified().problem(lambda t, x: x), jnp.ones((3, 2))
+  with pytest.raises(InputError, match="times = 1 should be at least two"):
+    likelihood.log_prob(ode.heun, problem, jax.random.key(0), x, jnp.ones(1), lambda z: z.sum(-1), Exact())
