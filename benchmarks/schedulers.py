@@ -76,10 +76,8 @@ def _spaced(name: str, cls: type, also: str = "", **kwargs) -> Iterator[Made]:
     if not known.keys() >= spacing.keys() and grid != "t":
       continue
     spacing = {k: v for k, v in spacing.items() if k in known}  # some have no other spacing than "linspace"
-    label, made = (
-      f"{cls.__name__.removesuffix('Scheduler')}{also}, {grid}",
-      functools.partial(cls, **_BETAS, **spacing, **kwargs),
-    )
+    label = f"{cls.__name__.removesuffix('Scheduler')}{also}, {grid}"
+    made = functools.partial(cls, **_BETAS, **spacing, **kwargs)
     yield name, label, made
     if "lower_order_final" in known:
       yield name, f"{label}, order kept", functools.partial(made, lower_order_final=False)
