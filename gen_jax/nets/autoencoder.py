@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.nets.conv import coarse
-from gen_jax.nets.layers import Conv, GroupNorm, upsample
+from gen_jax.nets.layers import Conv, GroupNorm
 from gen_jax.nets.unet import Attention, Residual
 from gen_jax.types import Array
 
@@ -83,7 +83,7 @@ class Decoder(nn.Module):
       for _ in range(self.blocks + 1):
         h = Residual(self.channels * self.multipliers[level], dtype=self.dtype)(h)
       if level > 0:
-        h = Conv(h.shape[-1], dtype=self.dtype)(upsample(h, *coarse(size, level - 1)))
+        h = Conv(h.shape[-1], dtype=self.dtype)(h, coarse(size, level - 1))
     h = nn.silu(GroupNorm(dtype=self.dtype)(h))
     return Conv(features, dtype=self.dtype)(h).astype(jnp.float32)
 

@@ -5,7 +5,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from gen_jax.nets.layers import Conv, GroupNorm, upsample
+from gen_jax.nets.layers import Conv, GroupNorm
 from gen_jax.types import Array
 
 
@@ -59,8 +59,8 @@ class Decoder(nn.Module):
     h = nn.silu(h).reshape(-1, height, width, self.channels[0])
     for level, channels in enumerate(self.channels, start=1):
       h = h + nn.silu(Conv(h.shape[-1], dtype=self.dtype)(h))
-      h = upsample(h, *coarse(size, levels - level))
-      h = nn.silu(GroupNorm(8, dtype=self.dtype)(Conv(channels, dtype=self.dtype)(h)))
+      h = Conv(channels, dtype=self.dtype)(h, coarse(size, levels - level))
+      h = nn.silu(GroupNorm(8, dtype=self.dtype)(h))
     return Conv(features, dtype=self.dtype)(h).astype(jnp.float32)
 
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
-from gen_jax.ops.convolution import convolve
+from gen_jax.ops.convolution import convolve, enlarged
 from gen_jax.types import Array
 
 
@@ -29,11 +29,17 @@ class Conv(nn.Module):
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, x: Array) -> Array:
-    """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+  def __call__(self, x: Array, size: tuple[int, int] | None = None) -> Array:
+    """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features].
+
+    With a `size` of twice x's, or one less, pixels are repeated first: -> [B, *size, features], for windows of 3x3.
+    """
     init = nn.initializers.zeros_init() if self.zero else nn.initializers.lecun_normal()
-    w = self.param("kernel", init, (self.kernel, self.kernel, x.shape[-1], self.features))
-    y = convolve(x.astype(self.dtype), w.astype(self.dtype), self.stride)
+    w = self.param("kernel", init, (self.kernel, self.kernel, x.shape[-1], self.features)).astype(self.dtype)
+    if size is None:
+      y = convolve(x.astype(self.dtype), w, self.stride)
+    else:
+      y = enlarged(x.astype(self.dtype), w)[:, : size[0], : size[1]]
     if self.bias:
       y = y + self.param("bias", nn.initializers.zeros_init(), (self.features,)).astype(self.dtype)
     return y

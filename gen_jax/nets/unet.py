@@ -132,7 +132,7 @@ class UNet(nn.Module):
       return residual(features, size)(h)
     if size < h.shape[1:3]:
       return Conv(features, stride=2, dtype=self.dtype)(h)
-    return Conv(features, dtype=self.dtype)(upsample(h, *size))
+    return Conv(features, dtype=self.dtype)(h, size)
 
 
 class Residual(nn.Module):
@@ -158,11 +158,13 @@ class Residual(nn.Module):
   def __call__(self, x: Array, vector: Array | None = None, train: bool = False) -> Array:
     """x [B, H, W, C], vector [B, E] -> [B, H, W, features], or of the other size."""
     h = nn.silu(GroupNorm(dtype=self.dtype)(x))
+    repeated = None
     if self.size is not None:
       smaller = self.size < x.shape[1:3]
       resize = lambda h: downsample(h, self.smooth) if smaller else upsample(h, *self.size, self.smooth)
-      x, h = resize(x), resize(h)
-    h = Conv(self.features, dtype=self.dtype)(h)
+      x, repeated = resize(x), None if smaller or self.smooth else self.size
+      h = h if repeated else resize(h)
+    h = Conv(self.features, dtype=self.dtype)(h, repeated)
     told = () if vector is None else jnp.split(nn.Dense(2 * self.features, dtype=self.dtype)(vector), 2, axis=-1)
     h = nn.silu(GroupNorm(dtype=self.dtype)(h, *told))
     h = dropout(h, self.dropout, train)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -20,11 +21,31 @@ from gen_jax.ops import winograd
 from gen_jax.types import Array
 
 _ORDER = ("NHWC", "HWIO", "NHWC")
+_EXACT = (jnp.float32, jnp.float64)  # fewer bits would not survive sums of kernels or of images
+# Which of three weights in a row meet which of two neighbours, for the first pixel of a pair and for the second.
+_PLACES = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
 
 
 def convolve(x: Array, w: Array, stride: int = 1) -> Array:
   """x [B, H, W, C], w [k, k, C, D] -> [B, ceil(H / stride), ceil(W / stride), D]: "SAME" padding, w is not flipped."""
   return _pick(_convolve, _undifferentiated_p)(x, w, stride=stride)
+
+
+def enlarged(x: Array, w: Array) -> Array:
+  """`convolve` of x twice as large, every pixel a square of 2x2: [B, H, W, C], w [3, 3, C, D] -> [B, 2 H, 2 W, D].
+
+  Of the nine pixels in a window four are different: on a CPU it is a convolution of x with four kernels of 2x2, sums of
+  parts of w, one for each place in a square. That is less than half of the products, and no image to repeat.
+  """
+  if jax.default_backend() != "cpu" or x.dtype not in _EXACT:
+    return convolve(x.repeat(2, axis=1).repeat(2, axis=2), w)
+  (height, width), features = x.shape[1:3], w.shape[3]
+  kernels = jnp.einsum("aik,bjl,klcd->ijcabd", _PLACES, _PLACES, w).reshape(2, 2, w.shape[2], 4 * features)
+  y = convolve(jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0))), kernels)
+  y = y.reshape(*y.shape[:3], 2, 2, features)  # its windows begin one pixel before the first
+  rows = jnp.stack([y[:, a : a + height, :, a] for a in (0, 1)], axis=2)
+  places = jnp.stack([rows[:, :, :, b : b + width, b] for b in (0, 1)], axis=4)
+  return places.reshape(len(x), 2 * height, 2 * width, features)
 
 
 def transposed(y: Array, w: Array, size: tuple[int, int], stride: int = 1) -> Array:
@@ -51,8 +72,7 @@ def _undifferentiated(x: Array, w: Array, *, stride: int) -> Array:
   In a training step, where images wait in memory for the way back, it gains 8% at most, and takes longer to compile.
   """
   wide = min(w.shape[2:]) >= 64 and x.shape[2] > 2
-  exact = x.dtype in (jnp.float32, jnp.float64)  # fewer bits would not survive it
-  if w.shape[:2] == (3, 3) and stride == 1 and wide and exact:
+  if w.shape[:2] == (3, 3) and stride == 1 and wide and x.dtype in _EXACT:
     return winograd.convolve(x, w)
   return _convolve(x, w, stride=stride)
 
@@ -84,14 +104,30 @@ def _kernel(x: Array, y: Array, *, window: tuple[int, int], stride: int) -> Arra
   if window == (1, 1) and stride == 1:
     return jnp.einsum("bhwc,bhwd->cd", x, y)[None, None]
   if stride == 1 and window[0] % 2 == window[1] % 2 == 1 and x.shape[-1] > y.shape[-1]:
-    return _kernel(y, x, window=window, stride=1)[::-1, ::-1].swapaxes(2, 3)
+    return _correlated(_channels_first(y), x, window, stride)[::-1, ::-1].swapaxes(2, 3)
+  return _correlated(x.transpose(3, 1, 2, 0), y, window, stride)
+
+
+def _correlated(x: Array, y: Array, window: tuple[int, int], stride: int) -> Array:
+  """x [C, H, W, B], y [B, H / stride, W / stride, D] -> [*window, C, D]: sums over images, for places in a window."""
   padding = []
   for k, n, m in zip(window, x.shape[1:3], y.shape[1:3], strict=True):
     before = _before(n, m, k, stride)
     padding.append((before, (m - 1) * stride + k - n - before))
-  x, y, spread = x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3), (stride, stride)
+  y, spread = y.transpose(1, 2, 0, 3), (stride, stride)
   w = jax.lax.conv_general_dilated(x, y, (1, 1), padding, rhs_dilation=spread, dimension_numbers=_ORDER)
   return w.transpose(1, 2, 0, 3)
+
+
+def _channels_first(x: Array) -> Array:
+  """[B, H, W, C] -> [C, H, W, B], of a cotangent: as a product with the identity, before which it has to be computed.
+
+  XLA would compute a cotangent of elementwise functions anew in the loop that transposes it, against the order of the
+  memory: four to seven times slower.
+  """
+  batch, height, width, channels = x.shape
+  pixels = x.transpose(1, 2, 0, 3).reshape(-1, channels)
+  return (jnp.eye(channels, dtype=x.dtype) @ pixels.T).reshape(channels, height, width, batch)
 
 
 def _before(n: int, m: int, k: int, stride: int) -> int:

@@ -127,6 +127,14 @@ def test_upsampling_repeats_and_crops():
   np.testing.assert_array_equal(upsample(x, 3, 3)[0, :, :, 0], expected)
 
 
+def test_convolution_of_repeated_pixels():
+  x = jax.random.normal(jax.random.key(0), (2, 2, 3, 4))
+  conv = Conv(5)
+  params = conv.init(jax.random.key(1), x)
+  whole = conv.apply(params, upsample(x, 4, 6))
+  np.testing.assert_allclose(conv.apply(params, x, (3, 6)), whole[:, :3], rtol=1e-4, atol=1e-5)
+
+
 def test_fold_keeps_neighbours_together_and_unfold_inverts_it():
   x = jnp.arange(2 * 4 * 6 * 3.0).reshape(2, 4, 6, 3)
   np.testing.assert_array_equal(fold(x, 2)[1, 1, 2], x[1, 2:4, 4:6].reshape(-1))

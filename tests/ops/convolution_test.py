@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_jax.ops.convolution import convolve, transposed
+from gen_jax.ops.convolution import convolve, enlarged, transposed
 
 CASES = [(8, 8, 3, 1), (7, 6, 3, 2), (8, 8, 4, 2), (5, 6, 4, 2), (4, 4, 1, 1), (9, 7, 3, 3)]
 cases = pytest.mark.parametrize("height, width, kernel, stride", CASES)
@@ -74,6 +74,45 @@ def test_derivatives_of_the_transpose(height, width, kernel, stride):
 
   ours = lambda y, w: transposed(y, w, (height, width), stride)
   agree(jax.jit(lambda: derivatives(ours))(), jax.jit(lambda: derivatives(plain_transposed))())
+
+
+def test_derivatives_to_fewer_channels():
+  """Where the gradient of the kernel changes its roles."""
+  key_x, key_w, key_y = jax.random.split(jax.random.key(0), 3)
+  x, y = jax.random.normal(key_x, (2, 8, 7, 5)), jax.random.normal(key_y, (2, 8, 7, 3))
+  f = lambda conv: lambda x, w: jnp.sum(jnp.tanh(conv(x, w, 1)) * y)
+  w = jax.random.normal(key_w, (3, 3, 5, 3))
+  agree(*(jax.jit(jax.grad(f(conv), (0, 1)))(x, w) for conv in (convolve, plain)))
+  agree(*(jax.jit(jax.hessian(f(conv), 1))(x, w) for conv in (convolve, plain)))
+
+
+def repeated(x, w):
+  """What `enlarged` is short for."""
+  return plain(x.repeat(2, axis=1).repeat(2, axis=2), w, 1)
+
+
+@pytest.mark.parametrize("height, width", [(5, 4), (1, 3)])
+def test_enlarged(height, width):
+  x, w, _ = arrays(height, width, 3, 1)
+  agree(enlarged(x, w), repeated(x, w))
+  f = lambda conv: lambda x, w: jnp.sum(jnp.tanh(conv(x, w)))
+  derivatives = lambda conv: (
+    jax.grad(f(conv), (0, 1))(x, w),
+    jax.jvp(jax.grad(f(conv)), (x, w), (jnp.sin(x), jnp.sin(w)))[1],
+    jax.vmap(lambda x: conv(x[None], w))(x),
+  )
+  agree(jax.jit(lambda: derivatives(enlarged))(), jax.jit(lambda: derivatives(repeated))())
+
+
+def test_enlarged_keeps_what_bits_there_are():
+  x, w, _ = (a.astype(jnp.bfloat16) for a in arrays(5, 4, 3, 1))
+  np.testing.assert_array_equal(enlarged(x, w), repeated(x, w))
+
+
+def test_enlarged_makes_half_of_the_products(on_cpu):
+  x, w, _ = arrays(16, 16, 3, 1)
+  flops = lambda conv: jax.jit(conv).lower(x, w).compile().cost_analysis()["flops"]
+  assert flops(enlarged) < 0.6 * flops(repeated)
 
 
 def wide():
