@@ -41,7 +41,7 @@ def deterministic() -> Iterator[Made]:
       final = dict(final_sigmas_type="sigma_min" if b == "bh1" else "zero")  # to zero, bh1 gives NaN
       yield from _spaced(name, d.UniPCMultistepScheduler, solver_order=i, solver_type=b, also=f" ({b})", **final)
   sa = dict(predictor_order=2, corrector_order=2, tau_func=lambda t: 0)
-  yield from _spaced("SA-Solver(2, 2), tau 0, b = h", d.SASolverScheduler, **sa)
+  yield from _spaced("SA-Solver(2, 2), tau 0", d.SASolverScheduler, **sa)
   for skip in (False, True):
     label = "PNDM, trailing" + (" (PLMS)" if skip else "")
     kind = dict(timestep_spacing="trailing", skip_prk_steps=skip, set_alpha_to_one=True)
@@ -66,8 +66,7 @@ def stochastic() -> Iterator[Made]:
   yield from _spaced("DPM-Solver++(2M) SDE", d.DPMSolverMultistepScheduler, **sde, solver_order=2)
   for i in (2, 3):
     sa = dict(predictor_order=i, corrector_order=i, tau_func=lambda t: 1)
-    name = "SA-Solver(2, 2), tau 1, b = h" if i == 2 else "SA-Solver(3, 3), tau 1"
-    yield from _spaced(name, d.SASolverScheduler, **sa)
+    yield from _spaced(f"SA-Solver({i}, {i}), tau 1", d.SASolverScheduler, **sa)
 
 
 def _spaced(name: str, cls: type, also: str = "", **kwargs) -> Iterator[Made]:

@@ -5,9 +5,9 @@
 The data are a ring of eight Gaussians in the plane (radius 0.65, standard deviation 0.2), and the path is DDPM's. What
 is measured is the error of the final denoised points: a solver's last call is the denoising at t_min. A method of
 several calls a step takes as many steps as the number at the head of the column allows, its peers then make at most as
-many calls. On each side, an algorithm's error is the least over a number of grids. All is in float64, also the noise
-levels of diffusers, which it computes in float32 from rounded ends; only those of its schedulers that are of low order
-round their samples.
+many calls. On each side, an algorithm's error is the least over a number of grids and settings. All is in float64, also
+the noise levels of diffusers, which it computes in float32 from rounded ends; only those of its schedulers that are of
+low order round their samples.
 
 Deterministic solvers all start from the same 256 points; their error is the root mean square distance from the end of a
 solution with 20,000 steps of RK4. The ends of stochastic solvers differ from draw to draw: their error is that of the
@@ -51,16 +51,17 @@ GRIDS = {
   "rho < 0": grids.rho(-10.0),
   "quadratic": grids.quadratic(),
   "cosine": grids.cosine(),
-  "shifted": grids.shifted(1 / 3),
-  # What diffusers calls linspace: it denoises from well above the least noise.
-  "t, cut short": lambda path, num: jnp.linspace(path.t_max, path.t_max / (num + 1), num + 1),
+  "shifted by 1/3": grids.shifted(1 / 3),
+  "shifted by 1/5": grids.shifted(1 / 5),
+  "trailing": grids.trailing(),
 }
 # Of the many deterministic ones, those with a colour of their own in the plot.
 BRIGHT = ("DDIM", "Heun", "EDM Heun", "DPM-Solver++(2M)", "DEIS-3", "iPNDM", "DEIS-6", "UniPC-3", "UniPC-6", "RK4")
 Errors = dict[int, float]  # calls -> error
 
-# Algorithm -> ours. Peers' versions of the same algorithm have the same name.
-DETERMINISTIC = {
+# Algorithm -> ours, or setting -> ours. Peers' versions of the same algorithm have the same name.
+Solvers = dict[str, Solver | dict[str, Solver]]
+DETERMINISTIC: Solvers = {
   "DDIM": semilinear.ddim(),
   "EDM Heun": edm.heun,
   "DPM-Solver-2S": semilinear.dpm_2s,
@@ -74,8 +75,7 @@ DETERMINISTIC = {
   "DEIS-3 in t": deis.deis(3, "t"),
   **{f"UniPC-{i}, {name}": adams.unipc(i, b) for i in (1, 2) for b, name in (("h", "bh1"), ("expm1", "bh2"))},
   **{f"UniPC-{i}": adams.unipc(i) for i in (3, 4, 6)},
-  "SA-Solver(2, 2), tau 0": adams.sa_solver(2, 1, tau=0.0),
-  "SA-Solver(2, 2), tau 0, b = h": adams.sa_solver(2, 1, tau=0.0, b="h"),
+  "SA-Solver(2, 2), tau 0": {f"b = {b}, ": adams.sa_solver(2, 1, tau=0.0, b=b) for b in (None, "h")},
   "PNDM": deis.pndm,
   "iPNDM": deis.ipndm(),
   "Euler": ode.euler,
@@ -84,11 +84,10 @@ DETERMINISTIC = {
   "Ralston": ode.ralston,
   "RK4": ode.rk4,
 }
-STOCHASTIC = {
+STOCHASTIC: Solvers = {
   "DDPM ancestral": semilinear.ancestral,  # DDIM with eta 1
   "DPM-Solver++(2M) SDE": semilinear.dpmpp_2m_sde,
-  "SA-Solver(2, 2), tau 1": adams.sa_solver(2, 1),
-  "SA-Solver(2, 2), tau 1, b = h": adams.sa_solver(2, 1, b="h"),
+  "SA-Solver(2, 2), tau 1": {f"b = {b}, ": adams.sa_solver(2, 1, b=b) for b in (None, "h")},
   "SA-Solver(3, 3), tau 1": adams.sa_solver(3, 2),
   "EDM Heun, churn gamma 0.1": edm.churn(0.1),
   "reverse diffusion": sde.reverse_diffusion,
@@ -194,16 +193,22 @@ def ends_of_data(along, problem, num: int, seed: int) -> Array:
   return problem.denoise(along.t_min, alpha * means + noise)
 
 
-def both(study: Study, solvers: dict[str, Solver], diffrax, theirs) -> tuple[dict, dict]:
+def both(study: Study, solvers: Solvers, diffrax, theirs) -> tuple[dict, dict]:
   """(ours, peers): algorithm -> label -> errors."""
-  ours = {
-    name: measure(stepper(solver, study.problem), solver.evaluations, sum(solver.startup), study)
-    for name, solver in solvers.items()
-  }
+  ours = {name: {} for name in solvers}
+  for name, solver in solvers.items():
+    for setting, one in by_setting(solver).items():
+      errors = measure(stepper(one, study.problem), one.evaluations, sum(one.startup), study)
+      ours[name] |= {setting + grid: e for grid, e in errors.items()}
   peers = merge({}, diffrax)
   if importlib.util.find_spec("diffusers"):
     peers = merge(peers, measure_diffusers(study, solvers, theirs))
   return ours, peers
+
+
+def by_setting(solver: Solver | dict[str, Solver]) -> dict[str, Solver]:
+  """Setting -> solver."""
+  return solver if isinstance(solver, dict) else {"": solver}
 
 
 class _JaxNames:
@@ -322,7 +327,7 @@ def measure_diffusers(study: Study, solvers, made) -> Iterator[tuple[str, dict[s
   x, ends = torch.tensor(np.asarray(study.x)), (study.path.t_max, study.path.t_min)
   start, end = (float(study.path.sigma(t) / study.path.alpha(t)) for t in ends)
   for name, label, make in made():
-    errors, evaluations = ({}, {}), solvers[name].evaluations
+    errors, evaluations = ({}, {}), next(iter(by_setting(solvers[name]).values())).evaluations
     for calls in study.calls:
       equal = (calls - 1) // evaluations * evaluations + 1
       for cut_short in (False, True):
@@ -399,8 +404,8 @@ def plot(results, floor: float, file: pathlib.Path) -> None:
   _panel(left, *results["deterministic"], "deterministic solvers: root mean square error at the end")
   _panel(right, *results["stochastic"], "stochastic solvers: distance of the ends' distribution from the data's")
   right.axhline(floor, color="black", linestyle=":", label="as many draws of the data")
-  for axes in (left, right):
-    axes.legend(fontsize=8, title="ours: lines; best of diffusers and diffrax: crosses", title_fontsize=8)
+  for axes, place in ((left, dict(loc="lower left")), (right, dict(loc="upper left", bbox_to_anchor=(1, 1)))):
+    axes.legend(fontsize=8, title="ours: lines\nbest of diffusers and diffrax: crosses", title_fontsize=8, **place)
   figure.savefig(file, dpi=110, bbox_inches="tight")
 
 

@@ -76,8 +76,8 @@ class Semilinear(NamedTuple):
 
     def drift(t, x):
       (a, da), (s, ds) = _slope(self.alpha, t, x), _slope(self.sigma, t, x)
-      x0 = self.denoise(t, x)
-      return da * x0 + ds * (x - a * x0) / s
+      rate = ds / s  # numbers first: images are read and written least
+      return (da - rate * a) * self.denoise(t, x) + rate * x
 
     return ODE(drift)
 
@@ -89,10 +89,8 @@ class Semilinear(NamedTuple):
 
     def drift(t, x):
       (a, da), (s, ds) = _slope(self.alpha, t, x), _slope(self.sigma, t, x)
-      x0 = self.denoise(t, x)
-      eps = (x - a * x0) / s
-      half_g2_score = -(ds - s * da / a) * eps  # score = -eps / sigma
-      return da * x0 + ds * eps - half_g2_score
+      rate = (2 * ds - s * da / a) / s  # the flow's, and as much more as g^2 score / 2 has: the score is -eps / sigma
+      return (da - rate * a) * self.denoise(t, x) + rate * x
 
     def diffusion(t):
       (a, da), (s, ds) = _slope(self.alpha, t, t), _slope(self.sigma, t, t)
