@@ -12,6 +12,7 @@ import numpy as np
 _BETAS = dict(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
 _SPACINGS = {
   "t": dict(timestep_spacing="linspace"),
+  "trailing": dict(timestep_spacing="trailing"),
   "log-SNR": dict(use_exponential_sigmas=True),
   "rho": dict(use_karras_sigmas=True),
   "Lu": dict(use_lu_lambdas=True),
@@ -30,11 +31,14 @@ def deterministic() -> Iterator[Made]:
   yield from _spaced("DDIM", multi, solver_order=1)
   yield from _spaced("EDM Heun", d.HeunDiscreteScheduler)
   for i in (2, 3):
-    kind = dict(algorithm_type="dpmsolver", final_sigmas_type="sigma_min", solver_order=i, solver_type="midpoint")
-    yield from _spaced(f"DPM-Solver-{i}S", single, **kind)
-    yield from _spaced(f"DPM-Solver++({i}M)", multi, solver_order=i)
+    for kind in ("midpoint", "heun"):
+      also = dict(solver_order=i, solver_type=kind, also=f" ({kind})")
+      first = dict(algorithm_type="dpmsolver", final_sigmas_type="sigma_min")
+      yield from _spaced(f"DPM-Solver-{i}S", single, **first, **also)
+      yield from _spaced(f"DPM-Solver++({i}M)", multi, **also)
+      if i == 2:
+        yield from _spaced("DPM-Solver++(2S)", single, **also)
     yield from _spaced(f"DEIS-{i}", d.DEISMultistepScheduler, solver_order=i)
-  yield from _spaced("DPM-Solver++(2S)", single, solver_order=2)
   for i in (1, 2, 3):
     for b in ("bh1", "bh2"):
       name = f"UniPC-{i}" if i == 3 else f"UniPC-{i}, {b}"
@@ -63,7 +67,9 @@ def stochastic() -> Iterator[Made]:
   yield "DDPM ancestral", "DDIM with eta 1, trailing", ddim
   yield from _spaced("DDPM ancestral", d.EulerAncestralDiscreteScheduler)
   sde = dict(algorithm_type="sde-dpmsolver++", final_sigmas_type="sigma_min")
-  yield from _spaced("DPM-Solver++(2M) SDE", d.DPMSolverMultistepScheduler, **sde, solver_order=2)
+  for kind in ("midpoint", "heun"):
+    also = dict(solver_order=2, solver_type=kind, also=f" ({kind})")
+    yield from _spaced("DPM-Solver++(2M) SDE", d.DPMSolverMultistepScheduler, **sde, **also)
   for i in (2, 3):
     sa = dict(predictor_order=i, corrector_order=i, tau_func=lambda t: 1)
     yield from _spaced(f"SA-Solver({i}, {i}), tau 1", d.SASolverScheduler, **sa)

@@ -51,6 +51,7 @@ GRIDS = {
   "rho < 0": grids.rho(-10.0),
   "quadratic": grids.quadratic(),
   "cosine": grids.cosine(),
+  "shifted by 1/2": grids.shifted(1 / 2),
   "shifted by 1/3": grids.shifted(1 / 3),
   "shifted by 1/5": grids.shifted(1 / 5),
   "trailing": grids.trailing(),
@@ -59,14 +60,20 @@ GRIDS = {
 BRIGHT = ("DDIM", "Heun", "EDM Heun", "DPM-Solver++(2M)", "DEIS-3", "iPNDM", "DEIS-6", "UniPC-3", "UniPC-6", "RK4")
 Errors = dict[int, float]  # calls -> error
 
+
+def single_step(make: Callable[[str, float], Solver]) -> dict[str, Solver]:
+  """Setting -> solver, of both kinds, with the second evaluation at different places."""
+  return {f"{kind}, r = {r:.2g}, ": make(kind, r) for kind in ("midpoint", "taylor") for r in (1 / 4, 1 / 3, 1 / 2)}
+
+
 # Algorithm -> ours, or setting -> ours. Peers' versions of the same algorithm have the same name.
 Solvers = dict[str, Solver | dict[str, Solver]]
 DETERMINISTIC: Solvers = {
   "DDIM": semilinear.ddim(),
   "EDM Heun": edm.heun,
-  "DPM-Solver-2S": semilinear.dpm_2s,
-  "DPM-Solver-3S": semilinear.dpm_3s,
-  "DPM-Solver++(2S)": semilinear.dpmpp_2s,
+  "DPM-Solver-2S": single_step(semilinear.dpm_2s),
+  "DPM-Solver-3S": single_step(semilinear.dpm_3s),
+  "DPM-Solver++(2S)": single_step(semilinear.dpmpp_2s),
   "DPM-Solver++(2M)": semilinear.dpmpp_2m,
   "DPM-Solver++(3M)": semilinear.dpmpp_3m,
   "DPM-Solver++(3M), corrected": semilinear.dpmpp_3m_corrected,
@@ -197,9 +204,9 @@ def both(study: Study, solvers: Solvers, diffrax, theirs) -> tuple[dict, dict]:
   """(ours, peers): algorithm -> label -> errors."""
   ours = {name: {} for name in solvers}
   for name, solver in solvers.items():
-    for setting, one in by_setting(solver).items():
+    for label, one in by_setting(solver).items():
       errors = measure(stepper(one, study.problem), one.evaluations, sum(one.startup), study)
-      ours[name] |= {setting + grid: e for grid, e in errors.items()}
+      ours[name] |= {label + grid: e for grid, e in errors.items()}
   peers = merge({}, diffrax)
   if importlib.util.find_spec("diffusers"):
     peers = merge(peers, measure_diffusers(study, solvers, theirs))

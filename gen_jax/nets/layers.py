@@ -30,16 +30,14 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, size: tuple[int, int] | None = None) -> Array:
-    """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features].
-
-    With a `size` of twice x's, or one less, pixels are repeated first: -> [B, *size, features], for windows of 3x3.
-    """
+    """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]; with a `size`, of `upsample(x, *size)`."""
     init = nn.initializers.zeros_init() if self.zero else nn.initializers.lecun_normal()
     w = self.param("kernel", init, (self.kernel, self.kernel, x.shape[-1], self.features)).astype(self.dtype)
-    if size is None:
-      y = convolve(x.astype(self.dtype), w, self.stride)
+    x = x.astype(self.dtype)
+    if size == (2 * x.shape[1], 2 * x.shape[2]) and (self.kernel, self.stride) == (3, 1):
+      y = enlarged(x, w)
     else:
-      y = enlarged(x.astype(self.dtype), w)[:, : size[0], : size[1]]
+      y = convolve(x if size is None else upsample(x, *size), w, self.stride)
     if self.bias:
       y = y + self.param("bias", nn.initializers.zeros_init(), (self.features,)).astype(self.dtype)
     return y

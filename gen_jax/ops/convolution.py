@@ -31,14 +31,30 @@ def convolve(x: Array, w: Array, stride: int = 1) -> Array:
   return _pick(_convolve, _undifferentiated_p)(x, w, stride=stride)
 
 
+@jax.custom_jvp
 def enlarged(x: Array, w: Array) -> Array:
   """`convolve` of x twice as large, every pixel a square of 2x2: [B, H, W, C], w [3, 3, C, D] -> [B, 2 H, 2 W, D].
 
-  Of the nine pixels in a window four are different: on a CPU it is a convolution of x with four kernels of 2x2, sums of
-  parts of w, one for each place in a square. That is less than half of the products, and no image to repeat.
+  Where it is differentiated on a CPU it has another form, with less than half of the products: of the nine pixels in a
+  window four are different, and so it is a convolution of x with four kernels of 2x2, sums of parts of w, one for each
+  place in a square. Where it is not, it leaves that to `winograd`, if that has a form for it.
   """
-  if jax.default_backend() != "cpu" or x.dtype not in _EXACT:
-    return convolve(x.repeat(2, axis=1).repeat(2, axis=2), w)
+  wide = _has_winograd(x, w)
+  return _at_places(x, w) if _sums_kernels(x) and not wide else convolve(x.repeat(2, axis=1).repeat(2, axis=2), w)
+
+
+@enlarged.defjvp
+def _differentiated(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+  repeated = lambda x, w: convolve(x.repeat(2, axis=1).repeat(2, axis=2), w)
+  return jax.jvp(_at_places if _sums_kernels(primals[0]) else repeated, primals, tangents)
+
+
+def _sums_kernels(x: Array) -> bool:
+  return jax.default_backend() == "cpu" and x.dtype in _EXACT
+
+
+def _at_places(x: Array, w: Array) -> Array:
+  """`enlarged` without the larger image."""
   (height, width), features = x.shape[1:3], w.shape[3]
   kernels = jnp.einsum("aik,bjl,klcd->ijcabd", _PLACES, _PLACES, w).reshape(2, 2, w.shape[2], 4 * features)
   y = convolve(jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0))), kernels)
@@ -71,10 +87,12 @@ def _undifferentiated(x: Array, w: Array, *, stride: int) -> Array:
 
   In a training step, where images wait in memory for the way back, it gains 8% at most, and takes longer to compile.
   """
-  wide = min(w.shape[2:]) >= 64 and x.shape[2] > 2
-  if w.shape[:2] == (3, 3) and stride == 1 and wide and x.dtype in _EXACT:
-    return winograd.convolve(x, w)
-  return _convolve(x, w, stride=stride)
+  return winograd.convolve(x, w) if stride == 1 and _has_winograd(x, w) else _convolve(x, w, stride=stride)
+
+
+def _has_winograd(x: Array, w: Array) -> bool:
+  """Whether `winograd` is for windows of this size, and faster."""
+  return w.shape[:2] == (3, 3) and min(w.shape[2:]) >= 64 and x.shape[2] > 2 and x.dtype in _EXACT
 
 
 def _transposed(y: Array, w: Array, *, size: tuple[int, int], stride: int) -> Array:
@@ -120,10 +138,10 @@ def _correlated(x: Array, y: Array, window: tuple[int, int], stride: int) -> Arr
 
 
 def _channels_first(x: Array) -> Array:
-  """[B, H, W, C] -> [C, H, W, B], of a cotangent: as a product with the identity, before which it has to be computed.
+  """[B, H, W, C] -> [C, H, W, B], as a product with the identity, before which x has to be computed.
 
   XLA would compute a cotangent of elementwise functions anew in the loop that transposes it, against the order of the
-  memory: four to seven times slower.
+  memory: four to seven times slower. What is infinite in one channel is no number in any.
   """
   batch, height, width, channels = x.shape
   pixels = x.transpose(1, 2, 0, 3).reshape(-1, channels)

@@ -8,6 +8,8 @@ lambda = log(alpha / sigma) throughout and h = lambda(s) - lambda(t). Between t 
 and methods differ in the polynomial that they put for x0 or eps.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
@@ -15,6 +17,8 @@ from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
 from gen_jax.solvers.history import empty
+
+Kind = Literal["midpoint", "taylor"]  # diffusers calls the second one "heun"
 
 
 def ddim(eta: float = 0.0) -> Solver:
@@ -63,39 +67,80 @@ def _dpm_1(p, key, x, t, s, carry):
 dpm_1 = Solver(_dpm_1, of=as_semilinear, order=1)
 
 
-def _dpm_2s(p, key, x, t, s, carry):
-  """DPM-Solver-2: arXiv:2206.00927, algorithm 1."""
-  del key
-  m = _time_between(p, t, s, 1 / 2)
-  return _with_eps(p, x, t, s, p.eps(m, _with_eps(p, x, t, m, p.eps(t, x)))), carry
+def dpm_2s(kind: Kind = "midpoint", r: float = 1 / 2) -> Solver:
+  """DPM-Solver-2: arXiv:2206.00927, algorithm 4; with r = 1/2 algorithm 1.
+
+  Args:
+    kind: eps is the one at the middle all the way, or rises as it did up to there, as in the expansion of eq. 3.6.
+    r: where in a step the second evaluation is, as a share of its width in lambda.
+
+  Raises:
+    InputError: an r that is not in (0, 1].
+  """
+  require(r=(r, 0 < r <= 1, "in (0, 1]"))
+
+  def step(p, key, x, t, s, carry):
+    del key
+    eps = p.eps(t, x)
+    m = _time_between(p, t, s, r)
+    rise = (p.eps(m, _with_eps(p, x, t, m, eps)) - eps) / r
+    if kind == "midpoint":
+      return _with_eps(p, x, t, s, eps + rise / 2), carry
+    return _with_eps(p, x, t, s, eps) + expand(p.sigma(s) * _lag(_width(p, t, s)), x) * rise, carry
+
+  return Solver(step, of=as_semilinear, order=2, evaluations=2)
 
 
-dpm_2s = Solver(_dpm_2s, of=as_semilinear, order=2, evaluations=2)
+def dpm_3s(kind: Kind = "midpoint", r: float = 1 / 3) -> Solver:
+  """DPM-Solver-3: arXiv:2206.00927, algorithm 5 with r2 = 2/3, as order 3 wants it; with r = 1/3 algorithm 2.
+
+  Args:
+    kind: eps rises as it did up to the third evaluation, or is the parabola through all three ("taylor").
+    r: where in a step the second evaluation is, as a share of its width in lambda; the third is at two thirds.
+
+  Raises:
+    InputError: an r that is not in (0, 2/3).
+  """
+  require(r=(r, 0 < r < 2 / 3, "in (0, 2/3)"))
+
+  def step(p, key, x, t, s, carry):
+    del key
+    h, (m, n), eps = _width(p, t, s), (_time_between(p, t, s, u) for u in (r, 2 / 3)), p.eps(t, x)
+    near = (p.eps(m, _with_eps(p, x, t, m, eps)) - eps) / r
+    y = _with_eps(p, x, t, n, eps) + expand(2 / 3 * p.sigma(n) * _lag(2 / 3 * h), x) * near
+    far = (p.eps(n, y) - eps) * (3 / 2)
+    y, weight = _with_eps(p, x, t, s, eps), expand(p.sigma(s) * _lag(h), x)
+    if kind == "midpoint":
+      return y + weight * far, carry
+    bend = (far - near) / (2 / 3 - r)  # eps + near u + bend u (u - r), for u in [0, 1]
+    weight_of_bend = expand(p.sigma(s) * (1 - 2 * (jnp.expm1(h) - h) / h**2), x) - r * weight
+    return y + weight * near + weight_of_bend * bend, carry
+
+  return Solver(step, of=as_semilinear, order=3, evaluations=3)
 
 
-def _dpm_3s(p, key, x, t, s, carry):
-  """DPM-Solver-3: arXiv:2206.00927, algorithm 2, with r1 = 1/3 and r2 = 2/3."""
-  del key
-  h, (m, n) = _width(p, t, s), (_time_between(p, t, s, r) for r in (1 / 3, 2 / 3))
-  curve = lambda u: -jnp.expm1(u) / u + 1  # 1 - (e^u - 1) / u
-  eps = p.eps(t, x)
-  d = p.eps(m, _with_eps(p, x, t, m, eps)) - eps
-  y = _with_eps(p, x, t, n, eps) + expand(2 * p.sigma(n) * curve(2 / 3 * h), x) * d
-  d = p.eps(n, y) - eps
-  return _with_eps(p, x, t, s, eps) + expand(3 / 2 * p.sigma(s) * curve(h), x) * d, carry
+def dpmpp_2s(kind: Kind = "midpoint", r: float = 1 / 2) -> Solver:
+  """DPM-Solver++(2S): arXiv:2211.01095, algorithm 1.
 
+  Args:
+    kind: x0 is the one at the middle all the way, or rises as it did up to there ("taylor").
+    r: where in a step the second evaluation is, as a share of its width in lambda.
 
-dpm_3s = Solver(_dpm_3s, of=as_semilinear, order=3, evaluations=3)
+  Raises:
+    InputError: an r that is not in (0, 1].
+  """
+  require(r=(r, 0 < r <= 1, "in (0, 1]"))
 
+  def step(p, key, x, t, s, carry):
+    del key
+    x0 = p.denoise(t, x)
+    m = _time_between(p, t, s, r)
+    rise = (p.denoise(m, _with_x0(p, x, t, m, x0)) - x0) / r
+    if kind == "midpoint":
+      return _with_x0(p, x, t, s, x0 + rise / 2), carry
+    return _with_x0(p, x, t, s, x0) + expand(p.alpha(s) * _lag(-_width(p, t, s)), x) * rise, carry
 
-def _dpmpp_2s(p, key, x, t, s, carry):
-  """DPM-Solver++(2S): arXiv:2211.01095, algorithm 1, with r = 1/2."""
-  del key
-  m = _time_between(p, t, s, 1 / 2)
-  return _with_x0(p, x, t, s, p.denoise(m, _with_x0(p, x, t, m, p.denoise(t, x)))), carry
-
-
-dpmpp_2s = Solver(_dpmpp_2s, of=as_semilinear, order=2, evaluations=2)
+  return Solver(step, of=as_semilinear, order=2, evaluations=2)
 
 
 def _exponential_heun(p, key, x, t, s, carry):
@@ -104,10 +149,10 @@ def _exponential_heun(p, key, x, t, s, carry):
   x0 is linear in lambda between its values at t and at the end of a DDIM step.
   """
   del key
-  h, x0 = _width(p, t, s), p.denoise(t, x)
+  x0 = p.denoise(t, x)
   y = _with_x0(p, x, t, s, x0)
   rise = p.denoise(s, y) - x0
-  return y + expand(p.alpha(s) * (1 + jnp.expm1(-h) / h), x) * rise, carry
+  return y + expand(p.alpha(s) * _lag(-_width(p, t, s)), x) * rise, carry
 
 
 exponential_heun = Solver(_exponential_heun, of=as_semilinear, order=2, evaluations=2)
@@ -182,6 +227,11 @@ def _with_eps(p, x, t, s, eps):
 def _width(p, t, s):
   """h, the width of a step in lambda."""
   return half_log_snr(p, s) - half_log_snr(p, t)
+
+
+def _lag(u):
+  """1 - (e^u - 1) / u: what a value that rises in proportion to lambda is short of its end, by the weight e^lambda."""
+  return 1 - jnp.expm1(u) / u
 
 
 def _fresh(p, t, s):

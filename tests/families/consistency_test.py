@@ -107,7 +107,7 @@ def test_the_exact_function_maps_the_flow_to_its_start(path):
 
 
 @pytest.mark.parametrize(
-  "solver, tolerance", [(edm.heun, 1e-6), (semilinear.dpmpp_2s, 1e-6), (semilinear.ddim(), 1e-4)]
+  "solver, tolerance", [(edm.heun, 1e-6), (semilinear.dpmpp_2s(), 1e-6), (semilinear.ddim(), 1e-4)]
 )
 def test_distillation_has_no_loss_at_the_exact_function(solver, tolerance):
   """But for the solver's error, between levels that are near: and any change of the function has one."""

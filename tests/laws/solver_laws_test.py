@@ -46,6 +46,12 @@ SOLVERS = dict(made_in(solvers, base.Solver, lambda v: isinstance(v, base.Solver
 SOLVERS |= {
   "semilinear.ddim(0.5)": semilinear.ddim(0.5),
   "semilinear.ddim(1)": semilinear.ddim(1.0),
+  "semilinear.dpm_2s(taylor)": semilinear.dpm_2s("taylor"),
+  "semilinear.dpm_2s(0.3)": semilinear.dpm_2s(r=0.3),
+  "semilinear.dpm_3s(taylor)": semilinear.dpm_3s("taylor"),
+  "semilinear.dpm_3s(0.5)": semilinear.dpm_3s(r=0.5),
+  "semilinear.dpmpp_2s(taylor)": semilinear.dpmpp_2s("taylor"),
+  "semilinear.dpmpp_2s(taylor, 1)": semilinear.dpmpp_2s("taylor", 1.0),
   "deis.deis(1)": deis.deis(1),
   "deis.deis(2, t)": deis.deis(2, "t"),
   "deis.deis(3, t)": deis.deis(3, "t"),

@@ -127,12 +127,13 @@ def test_upsampling_repeats_and_crops():
   np.testing.assert_array_equal(upsample(x, 3, 3)[0, :, :, 0], expected)
 
 
-def test_convolution_of_repeated_pixels():
+@pytest.mark.parametrize("size", [(4, 6), (3, 6), (4, 5), (3, 5)])
+@pytest.mark.parametrize("kernel, stride", [(3, 1), (3, 2), (1, 1), (5, 1)])
+def test_convolution_of_repeated_pixels(size, kernel, stride):
   x = jax.random.normal(jax.random.key(0), (2, 2, 3, 4))
-  conv = Conv(5)
+  conv = Conv(5, kernel=kernel, stride=stride)
   params = conv.init(jax.random.key(1), x)
-  whole = conv.apply(params, upsample(x, 4, 6))
-  np.testing.assert_allclose(conv.apply(params, x, (3, 6)), whole[:, :3], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(conv.apply(params, x, size), conv.apply(params, upsample(x, *size)), rtol=1e-4, atol=1e-5)
 
 
 def test_fold_keeps_neighbours_together_and_unfold_inverts_it():

@@ -112,7 +112,16 @@ def test_enlarged_keeps_what_bits_there_are():
 def test_enlarged_makes_half_of_the_products(on_cpu):
   x, w, _ = arrays(16, 16, 3, 1)
   flops = lambda conv: jax.jit(conv).lower(x, w).compile().cost_analysis()["flops"]
+  gradients = lambda conv: jax.grad(lambda x, w: jnp.sum(jnp.sin(conv(x, w))), (0, 1))
   assert flops(enlarged) < 0.6 * flops(repeated)
+  assert flops(gradients(enlarged)) < 0.6 * flops(gradients(repeated))
+
+
+def test_enlarged_wide_ones():
+  x, w = wide()
+  agree(enlarged(x, w), repeated(x, w))
+  gradients = lambda conv: jax.grad(lambda x, w: jnp.sum(jnp.tanh(conv(x, w) / 24)), (0, 1))
+  agree(jax.jit(gradients(enlarged))(x, w), jax.jit(gradients(repeated))(x, w))
 
 
 def wide():

@@ -12,9 +12,9 @@ from gen_jax.solvers import adams, base, deis, edm, grids, ode, sde, semilinear
 PATHS = (gaussian.linear(), gaussian.cosine(), gaussian.rectified())
 SEMILINEAR = {
   "ddim": semilinear.ddim(),
-  "dpm_2s": semilinear.dpm_2s,
-  "dpm_3s": semilinear.dpm_3s,
-  "dpmpp_2s": semilinear.dpmpp_2s,
+  "dpm_2s": semilinear.dpm_2s(),
+  "dpm_3s": semilinear.dpm_3s(),
+  "dpmpp_2s": semilinear.dpmpp_2s(),
   "dpmpp_2m": semilinear.dpmpp_2m,
   "dpmpp_3m": semilinear.dpmpp_3m,
   "exponential_heun": semilinear.exponential_heun,
