@@ -71,7 +71,7 @@ def dpm_2s(kind: Kind = "midpoint", r: float = 1 / 2) -> Solver:
   """DPM-Solver-2: arXiv:2206.00927, algorithm 4; with r = 1/2 algorithm 1.
 
   Args:
-    kind: eps is the one at the middle all the way, or rises as it did up to there, as in the expansion of eq. 3.6.
+    kind: eps is all the way what it is half way, on the line through both evaluations, or it is that line ("taylor").
     r: where in a step the second evaluation is, as a share of its width in lambda.
 
   Raises:
@@ -95,7 +95,7 @@ def dpm_3s(kind: Kind = "midpoint", r: float = 1 / 3) -> Solver:
   """DPM-Solver-3: arXiv:2206.00927, algorithm 5 with r2 = 2/3, as order 3 wants it; with r = 1/3 algorithm 2.
 
   Args:
-    kind: eps rises as it did up to the third evaluation, or is the parabola through all three ("taylor").
+    kind: eps is the line through the first and the third evaluation, or the parabola through all ("taylor").
     r: where in a step the second evaluation is, as a share of its width in lambda; the third is at two thirds.
 
   Raises:
@@ -123,7 +123,7 @@ def dpmpp_2s(kind: Kind = "midpoint", r: float = 1 / 2) -> Solver:
   """DPM-Solver++(2S): arXiv:2211.01095, algorithm 1.
 
   Args:
-    kind: x0 is the one at the middle all the way, or rises as it did up to there ("taylor").
+    kind: x0 is all the way what it is half way, on the line through both evaluations, or it is that line ("taylor").
     r: where in a step the second evaluation is, as a share of its width in lambda.
 
   Raises:
@@ -143,19 +143,9 @@ def dpmpp_2s(kind: Kind = "midpoint", r: float = 1 / 2) -> Solver:
   return Solver(step, of=as_semilinear, order=2, evaluations=2)
 
 
-def _exponential_heun(p, key, x, t, s, carry):
-  """The exponential Runge-Kutta method with c2 = 1: Hochbruck and Ostermann, Acta Numerica 19 (2010).
-
-  x0 is linear in lambda between its values at t and at the end of a DDIM step.
-  """
-  del key
-  x0 = p.denoise(t, x)
-  y = _with_x0(p, x, t, s, x0)
-  rise = p.denoise(s, y) - x0
-  return y + expand(p.alpha(s) * _lag(-_width(p, t, s)), x) * rise, carry
-
-
-exponential_heun = Solver(_exponential_heun, of=as_semilinear, order=2, evaluations=2)
+# The exponential Runge-Kutta method with c2 = 1: Hochbruck and Ostermann, Acta Numerica 19 (2010). x0 is linear in
+# lambda between its values at t and at the end of a DDIM step.
+exponential_heun = dpmpp_2s("taylor", 1.0)
 
 
 def _dpmpp_2m(p, key, x, t, s, carry):

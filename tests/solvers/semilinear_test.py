@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate
 
+from gen_jax.errors import InputError
 from gen_jax.processes import gaussian
 from gen_jax.solvers import adams, base, deis, edm, grids, ode, sde, semilinear
 
@@ -147,6 +148,32 @@ def test_a_lone_difference_of_sa_solver(b, tau):
     x = sigma[n] / sigma[n - 1] * np.exp(-(tau**2) * h[n - 1]) * x + lam[n - 1] * integral(lambda u: 1.0, n)
   bend = (1 + tau**2) * alpha[2] * h[1] ** 2 / 2 if b else integral(lambda u: u - lam[1], 2)
   np.testing.assert_allclose(end, x + bend, rtol=1e-4)
+
+
+@pytest.mark.parametrize("r", [0.2, 1 / 3, 0.6])
+def test_expansions_are_exact_where_they_end(r):
+  """Of a straight line of x0 or eps over lambda the second order, and of a parabola of eps the third."""
+  path, t, s, x = gaussian.cosine(), jnp.array(0.7), jnp.array(0.4), jnp.array([[0.3, -1.2]])
+  lam = lambda t: base.half_log_snr(path, t)
+  (a_t, a_s), (s_t, s_s) = ([float(f(u)) for u in (t, s)] for f in (path.alpha, path.sigma))
+  integral = lambda f: integrate.quad(f, float(lam(t)), float(lam(s)))[0]
+  step = lambda solver, problem: solver.step(problem, None, x, t, s, ())[0]
+
+  line, parabola = (lambda u: 0.3 + 0.5 * u), (lambda u: 0.3 + 0.5 * u - 0.4 * u**2)
+  of_x0 = path.problem(lambda t, x: line(lam(t)) * jnp.ones_like(x))
+  expected = s_s / s_t * x + s_s * integral(lambda u: np.exp(u) * line(u))
+  np.testing.assert_allclose(step(semilinear.dpmpp_2s("taylor", r), of_x0), expected, rtol=1e-4)
+
+  for solver, eps in ((semilinear.dpm_2s("taylor", r), line), (semilinear.dpm_3s("taylor", r), parabola)):
+    of_eps = path.problem(lambda t, x, eps=eps: (x - path.sigma(t) * eps(lam(t))) / path.alpha(t))
+    expected = a_s / a_t * x - a_s * integral(lambda u, eps=eps: np.exp(-u) * eps(u))
+    np.testing.assert_allclose(step(solver, of_eps), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("make, r", [("dpm_2s", 0.0), ("dpm_2s", 1.5), ("dpm_3s", 0.7), ("dpmpp_2s", -1.0)])
+def test_an_evaluation_outside_the_step_is_refused(make, r):
+  with pytest.raises(InputError, match=f"r = {r} should be in"):
+    getattr(semilinear, make)(r=r)
 
 
 def test_sa_solver_of_one_value_is_ancestral():
