@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_jax.nets.unet import UNet
+from gen_jax.nets.layers import upsample
+from gen_jax.nets.unet import Residual, UNet
 from gen_jax.types import Entry
 
 LABELS = (Entry(name="label", kind="label", size=3),)
@@ -81,3 +82,13 @@ def test_dropout_is_for_training():
   np.testing.assert_array_equal(apply(params, x, time), apply(params, x, time))
   np.testing.assert_array_equal(draw(0), draw(0))
   assert jnp.abs(draw(0) - draw(1)).max() > 1e-3
+
+
+def test_a_block_that_enlarges_is_one_on_the_larger_image():
+  """Repeated pixels have the statistics of the pixels."""
+  key = jax.random.key(0)
+  x = jax.random.normal(key, (2, 4, 3, 8))
+  block = lambda size: Residual(6, size=size)
+  params = jax.tree.map(lambda p: p + 0.3 * jnp.cos(jnp.arange(p.size)).reshape(p.shape), block(None).init(key, x))
+  larger = block(None).apply(params, upsample(x, 8, 6))
+  np.testing.assert_allclose(block((8, 6)).apply(params, x), larger, rtol=1e-4, atol=1e-4)
