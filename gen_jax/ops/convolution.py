@@ -39,14 +39,17 @@ def enlarged(x: Array, w: Array) -> Array:
   window four are different, and so it is a convolution of x with four kernels of 2x2, sums of parts of w, one for each
   place in a square. Where it is not, it leaves that to `winograd`, if that has a form for it.
   """
-  wide = _has_winograd(x, w)
-  return _at_places(x, w) if _sums_kernels(x) and not wide else convolve(x.repeat(2, axis=1).repeat(2, axis=2), w)
+  return _at_places(x, w) if _sums_kernels(x) and not _has_winograd(x, w) else _repeated(x, w)
 
 
 @enlarged.defjvp
 def _differentiated(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-  repeated = lambda x, w: convolve(x.repeat(2, axis=1).repeat(2, axis=2), w)
-  return jax.jvp(_at_places if _sums_kernels(primals[0]) else repeated, primals, tangents)
+  return jax.jvp(_at_places if _sums_kernels(primals[0]) else _repeated, primals, tangents)
+
+
+def _repeated(x: Array, w: Array) -> Array:
+  """`enlarged`, as it says."""
+  return convolve(x.repeat(2, axis=1).repeat(2, axis=2), w)
 
 
 def _sums_kernels(x: Array) -> bool:
