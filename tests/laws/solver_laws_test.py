@@ -51,7 +51,6 @@ SOLVERS |= {
   "semilinear.dpm_3s(taylor)": semilinear.dpm_3s("taylor"),
   "semilinear.dpm_3s(0.5)": semilinear.dpm_3s(r=0.5),
   "semilinear.dpmpp_2s(taylor)": semilinear.dpmpp_2s("taylor"),
-  "semilinear.dpmpp_2s(taylor, 1)": semilinear.dpmpp_2s("taylor", 1.0),
   "deis.deis(1)": deis.deis(1),
   "deis.deis(2, t)": deis.deis(2, "t"),
   "deis.deis(3, t)": deis.deis(3, "t"),
