@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
 from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
-from gen_jax.solvers.history import empty
+from gen_jax.solvers.history import History, empty, integrals
 
 Kind = Literal["midpoint", "taylor"]  # diffusers calls the second one "heun"
 
@@ -146,6 +146,43 @@ def dpmpp_2s(kind: Kind = "midpoint", r: float = 1 / 2) -> Solver:
 # The exponential Runge-Kutta method with c2 = 1: Hochbruck and Ostermann, Acta Numerica 19 (2010). x0 is linear in
 # lambda between its values at t and at the end of a DDIM step.
 exponential_heun = dpmpp_2s("taylor", 1.0)
+
+
+def single_step(order: int = 2, of: Literal["x0", "eps"] = "x0") -> Solver:
+  """DPM-Solver++(2S), DPM-Solver-2 and -3, "taylor", whose evaluations are at the times of the grid.
+
+  The papers leave open where in a step they are (arXiv:2206.00927, algorithms 4 and 5; 2211.01095, algorithm 1). Here
+  `order` steps of the grid, of one call each, are one step of theirs: each goes from where the first one began, along
+  the polynomial through the values since. Left over steps at the end of a grid are of a lower order.
+
+  Args:
+    order: the number of values.
+    of: whether x0 is that polynomial in lambda (DPM-Solver++) or eps (DPM-Solver).
+
+  Raises:
+    InputError: an order below 1.
+  """
+  require(order=(order, order >= 1, "at least 1"))
+  known, kernel = {
+    "x0": (_with_x0, lambda p, s, u: p.sigma(s)[..., None] * jnp.exp(u)),
+    "eps": (_with_eps, lambda p, s, u: -p.alpha(s)[..., None] * jnp.exp(-u)),
+  }[of]
+
+  def step(p, key, x, t, s, carry):
+    del key
+    past, x_from, t_from, n = carry
+    first = n % order == 0
+    x_from, t_from = jnp.where(first, x, x_from), jnp.where(first, t, t_from)
+    places = tuple(jnp.where(first, far, place) for far, place in zip(empty(x, order).places, past.places, strict=True))
+    past = History(past.values, places).push(p.denoise(t, x) if of == "x0" else p.eps(t, x), half_log_snr(p, t))
+    (value, *others), places = past
+    ends = half_log_snr(p, t_from), half_log_snr(p, s)
+    _, *weights = integrals(lambda u: kernel(p, s, u), places, *ends)
+    bend = sum(expand(w, x) * (v - value) for w, v in zip(weights, others, strict=True))
+    return known(p, x_from, t_from, s, value) + bend, (past, x_from, t_from, n + 1)
+
+  init = lambda p, x: (empty(x, order), jnp.zeros_like(x), jnp.zeros((), x.dtype), 0)
+  return Solver(step, of=as_semilinear, init=init, order=order)
 
 
 def _dpmpp_2m(p, key, x, t, s, carry):

@@ -16,6 +16,8 @@ SEMILINEAR = {
   "dpm_2s": semilinear.dpm_2s(),
   "dpm_3s": semilinear.dpm_3s(),
   "dpmpp_2s": semilinear.dpmpp_2s(),
+  "single_step": semilinear.single_step(2),
+  "single_step of eps": semilinear.single_step(2, "eps"),
   "dpmpp_2m": semilinear.dpmpp_2m,
   "dpmpp_3m": semilinear.dpmpp_3m,
   "exponential_heun": semilinear.exponential_heun,
@@ -168,6 +170,43 @@ def test_expansions_are_exact_where_they_end(r):
     of_eps = path.problem(lambda t, x, eps=eps: (x - path.sigma(t) * eps(lam(t))) / path.alpha(t))
     expected = a_s / a_t * x - a_s * integral(lambda u, eps=eps: np.exp(-u) * eps(u))
     np.testing.assert_allclose(step(solver, of_eps), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("of", ["x0", "eps"])
+def test_single_steps_are_exact_where_their_polynomials_end(of, order):
+  """Twice as many steps as the order, and one: of a power of lambda below the order, but in the step left over.
+
+  That one is DDIM's, which takes x0, or eps, for what it is where the step begins.
+  """
+  path, x, num = gaussian.cosine(), np.array([[0.3, -1.2]]), 2 * order + 1
+  with jax.enable_x64(True):
+    ts = jnp.array([0.9, 0.8, 0.72, 0.55, 0.5, 0.42, 0.4, 0.33])[: num + 1]
+    lam, alpha, sigma = (np.asarray(f(ts)) for f in (lambda t: base.half_log_snr(path, t), path.alpha, path.sigma))
+    curve = lambda u: 0.3 + 0.4 * u ** (order - 1)
+    value = lambda t: curve(base.half_log_snr(path, t))
+    of_x0 = lambda t, x: value(t) * jnp.ones_like(x)
+    of_eps = lambda t, x: (x - path.sigma(t) * value(t)) / path.alpha(t)
+    problem = path.problem(of_x0 if of == "x0" else of_eps)
+    end = base.integrate(semilinear.single_step(order, of), problem, jax.random.key(0), jnp.asarray(x), ts)
+
+  def exact(x, i, j, curve):
+    if of == "x0":
+      return sigma[j] / sigma[i] * x + sigma[j] * integrate.quad(lambda u: np.exp(u) * curve(u), lam[i], lam[j])[0]
+    return alpha[j] / alpha[i] * x - alpha[j] * integrate.quad(lambda u: np.exp(-u) * curve(u), lam[i], lam[j])[0]
+
+  before = exact(x, 0, num - 1, curve)
+  np.testing.assert_allclose(end, exact(before, num - 1, num, lambda u: curve(lam[num - 1])), rtol=1e-9)
+
+
+@pytest.mark.parametrize("of, solver", [("x0", semilinear.dpmpp_2s("taylor")), ("eps", semilinear.dpm_2s("taylor"))])
+def test_a_grid_of_halves_gives_the_published_places(of, solver):
+  """Where a grid is even in lambda, two of its steps are one with the second evaluation half way."""
+  path, x = gaussian.cosine(), jax.random.normal(jax.random.key(0), (16, 2))
+  problem, ts = path.problem(lambda t, x: jnp.tanh(x)), grids.log_snr()(path, 12)
+  run = lambda solver, ts: base.integrate(solver, problem, jax.random.key(1), x, ts)
+  mine = run(semilinear.single_step(2, of), ts)
+  np.testing.assert_allclose(mine, run(solver, ts[::2]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("make, r", [("dpm_2s", 0.0), ("dpm_2s", 1.5), ("dpm_3s", 0.7), ("dpmpp_2s", -1.0)])
