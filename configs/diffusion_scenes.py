@@ -12,9 +12,9 @@ sixth of the examples, 48% and 36%.
 Variants:
   class: the class, of one digit, and trained for 5,000 steps of 64: 84% found; 28 CPU minutes of an AMD EPYC.
   layout: the box and the class of each digit, in as many steps: 96%.
-  map, superresolution, edges, inpainting, colorization: an image, in 3,000 steps of 64. The class of each
-    pixel: 97%, 19 CPU minutes; the scene at 8x8: 62%; its edges: 97%; one half of it, where nobody can know the
-    other: 54%; the grey scene, of one with each digit in a hue of its own: 99%.
+  map, superresolution, edges, inpainting, colorization: an image, in 3,000 steps of 64, 16 to 19 CPU minutes. The
+    class of each pixel: 97%; the scene at 8x8: 62%; its edges: 97%; one half of it, where nobody can know the other:
+    54%; the grey scene, of one with each digit in a hue of its own: 99%.
   dit: the caption, with a diffusion transformer; not measured.
   guide: the model of the caption, worse: fewer channels, trained for a tenth of the steps.
   autoguided: guided away from the run in runs/diffusion_scenes_guide, of the variant `guide`, which has to be there;
