@@ -46,10 +46,41 @@ def deterministic() -> Iterator[Made]:
       yield from _spaced(name, d.UniPCMultistepScheduler, solver_order=i, solver_type=b, also=f" ({b})", **final)
   sa = dict(predictor_order=2, corrector_order=2, tau_func=lambda t: 0)
   yield from _spaced("SA-Solver(2, 2), tau 0", d.SASolverScheduler, **sa)
+  for i in (2, 3):
+    for kind in ("midpoint", "heun"):
+      also = dict(solver_order=i, solver_type=kind, also=f" (of eps, {kind})", final_sigmas_type="sigma_min")
+      yield from _spaced(f"DPM-Solver({i}M)", multi, algorithm_type="dpmsolver", **also)
+  yield from _spaced("DEIS-4 in rho", d.LMSDiscreteScheduler)
+  for final in ("zero", "sigma_min"):
+    yield from _spaced("iPNDM", _ipndm(), final_sigmas_type=final, also=f" (to {final})")
   for skip in (False, True):
     label = "PNDM, trailing" + (" (PLMS)" if skip else "")
     kind = dict(timestep_spacing="trailing", skip_prk_steps=skip, set_alpha_to_one=True)
     yield "PNDM", label, lambda kind=kind: d.PNDMScheduler(**_BETAS, **kind)
+
+
+def _ipndm() -> type:
+  """IPNDM on the levels of the Euler scheduler: it takes any, and those of its own are another path's."""
+  import diffusers as d
+  import torch
+
+  class IPNDMScheduler(d.EulerDiscreteScheduler):
+    def scale_model_input(self, sample, timestep):
+      return sample
+
+    def step(self, eps, timestep, sample):
+      if not hasattr(self, "inner"):
+        self.inner = d.IPNDMScheduler()
+        self.inner.set_timesteps(len(self.timesteps))
+        self.inner.timesteps = self.timesteps
+      ratio = self.sigmas.double()
+      self.inner.alphas = 1 / torch.sqrt(1 + ratio**2)
+      self.inner.betas = ratio * self.inner.alphas
+      i = self.inner.step_index or 0
+      v = (eps - self.inner.betas[i] * sample) / self.inner.alphas[i]  # what it reads
+      return self.inner.step(v, timestep, sample)
+
+  return IPNDMScheduler
 
 
 def stochastic() -> Iterator[Made]:
@@ -167,4 +198,5 @@ def _scales(scheduler) -> bool:
     "EulerDiscreteScheduler",
     "EulerAncestralDiscreteScheduler",
     "HeunDiscreteScheduler",
+    "LMSDiscreteScheduler",
   )

@@ -83,7 +83,7 @@ class Diffusion(Denoising):
     def share(t, xt):
       around = self.prediction(self.path, jnp.broadcast_to(t, xt.shape[:1]))
       inputs = (expand(around.scale, xt) * xt, around.time, self._cond(cond), None)
-      return self._share(self._net.apply(params, *inputs))  # the same call as the denoiser's: compiled, made once
+      return self._share(self._apply(params, *inputs))  # the same call as the denoiser's: compiled, made once
 
     return share
 

@@ -3,8 +3,10 @@
 import abc
 import dataclasses
 import functools
+from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
@@ -58,6 +60,10 @@ class Conditional(abc.ABC):
   def _net(self) -> nn.Module:
     return self.net.clone(conditions=entries(self.spec, self.conditions))
 
+  def _apply(self, params: PyTree, *inputs: Any) -> Array:
+    """What the network says outside of training; it is traced once, though samplers ask it in several places."""
+    return _apply(self._net, params, *inputs)
+
   def _needed(self, cond: Batch | Cond) -> Cond:
     """`_cond`, of a model that was never trained without it: raises InputError where there is none."""
     if self.conditions and cond is None:
@@ -67,3 +73,8 @@ class Conditional(abc.ABC):
   def _cond(self, batch: Batch | Cond) -> Cond:
     """The entries of `batch` that the network is conditioned on; None where there are none."""
     return {name: batch[name] for name in self.conditions} or None if batch else None
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(net: nn.Module, params: PyTree, *inputs: Any) -> Array:
+  return net.apply(params, *inputs)

@@ -194,11 +194,10 @@ class Denoising(Conditional):
   def _denoiser(self, params: PyTree, cond: Cond, guidance: Guidance) -> Callable[[Array, Array], Array]:
     path, cond = self.path_of(params), self._cond(cond) if self.cond_dropout else self._needed(cond)
 
-    @jax.jit  # traced once, though samplers call it in several places
     def denoise(t, xt, cond, hidden):
       around = self.prediction(path, jnp.broadcast_to(t, xt.shape[:1]))
       inputs = (expand(around.scale, xt) * xt, around.time, cond, hidden)
-      return around.to_x0(self._estimate(self._net.apply(params, *inputs)), xt)
+      return around.to_x0(self._estimate(self._apply(params, *inputs)), xt)
 
     return guidance(path, denoise, cond)
 

@@ -96,9 +96,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
     loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
     found = loop.restore()
     with futures.ThreadPoolExecutor(2) as pool:  # the way to the first step is compiling: two programs at once
-      fresh = None if found else pool.submit(loop.init)  # traced already: it compiles while the steps are traced
       program = loop.program()
-      ready = pool.submit(program.compile)
+      ready = pool.submit(program.compile)  # first, as it takes longest
+      fresh = None if found else pool.submit(loop.init)
       rehearse(family, loop.like.params)
       step, state = found or (0, fresh.result())
       ready.result()

@@ -149,20 +149,21 @@ exponential_heun = dpmpp_2s("taylor", 1.0)
 
 
 def single_step(order: int = 2, of: Literal["x0", "eps"] = "x0") -> Solver:
-  """DPM-Solver++(2S), DPM-Solver-2 and -3, "taylor", whose evaluations are at the times of the grid.
+  """DPM-Solver++(2S) and (3S), DPM-Solver-2 and -3, "taylor", whose evaluations are at the times of the grid.
 
   The papers leave open where in a step they are (arXiv:2206.00927, algorithms 4 and 5; 2211.01095, algorithm 1). Here
   `order` steps of the grid, of one call each, are one step of theirs: each goes from where the first one began, along
-  the polynomial through the values since. Left over steps at the end of a grid are of a lower order.
+  the polynomial through the values since. What is left over at the end is of a lower order: if it is one step, DDIM's,
+  the error falls as that of order 2.
 
   Args:
-    order: the number of values.
-    of: whether x0 is that polynomial in lambda (DPM-Solver++) or eps (DPM-Solver).
+    order: the number of values, 1 (DDIM) to 3.
+    of: what is a polynomial in lambda: "x0" in DPM-Solver++, "eps" in DPM-Solver.
 
   Raises:
-    InputError: an order below 1.
+    InputError: another order.
   """
-  require(order=(order, order >= 1, "at least 1"))
+  require(order=(order, 1 <= order <= 3, "from 1 to 3"))
   known, kernel = {
     "x0": (_with_x0, lambda p, s, u: p.sigma(s)[..., None] * jnp.exp(u)),
     "eps": (_with_eps, lambda p, s, u: -p.alpha(s)[..., None] * jnp.exp(-u)),

@@ -62,6 +62,23 @@ def start(family, num=8):
   return family.init(jax.random.key(0), batch), batch
 
 
+def test_a_sampler_traces_its_network_once():
+  """Though it asks it in every step of the loop and once more after it, for Heun's method in three places."""
+  traces = []
+
+  class Traced(Exact):
+    @nn.compact
+    def __call__(self, *args, **kwargs):
+      traces.append(args)
+      return super().__call__(*args, **kwargs)
+
+  family = Diffusion(spec=PLANE, net=Traced(), prediction=prediction.eps(), solver=edm.heun)
+  params = start(family)[0].params
+  traces.clear()
+  jax.make_jaxpr(family.sample, static_argnums=2)(jax.random.key(0), params, 8)
+  assert len(traces) == 1
+
+
 def test_config_builds_it():
   family = resolve.build(
     "families",

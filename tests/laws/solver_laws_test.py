@@ -73,7 +73,7 @@ SOLVERS |= {
 DETERMINISTIC = sorted(k for k, v in SOLVERS.items() if not v.stochastic and v.evaluations)
 ADAPTIVE = sorted(k for k, v in SOLVERS.items() if not v.evaluations)
 STOCHASTIC = sorted(k for k, v in SOLVERS.items() if v.stochastic)
-NUMS = (120, 240)  # with the twelve that `graded` begins with, multiples of what is one step to a method of up to 4
+NUMS = (120, 240)  # with the twelve that `graded` begins with, multiples of 2 and 3: no step is left over
 GRIDS = dict(made_in(solvers, grids.Grid, lambda v: False))
 
 
@@ -175,6 +175,14 @@ def test_both_third_orders_of_dpmpp(x64):
     for path in PATHS:
       coarse, fine = (errors(name, path, num)[1] for num in NUMS)
       assert abs(np.log2(coarse / fine) - slope) < 0.15
+
+
+def test_a_single_step_that_is_left_over(x64):
+  """It is DDIM's, whose error is of order 2 in the one step that it is."""
+  for name in ("semilinear.single_step(3)", "semilinear.single_step(3, eps)"):
+    for path in PATHS:
+      coarse, fine = (errors(name, path, num + 1)[1] for num in (240, 480))
+      assert 1.7 < np.log2(coarse / fine) < 2.3, (name, path, coarse, fine)
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)

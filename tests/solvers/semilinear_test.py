@@ -199,14 +199,28 @@ def test_single_steps_are_exact_where_their_polynomials_end(of, order):
   np.testing.assert_allclose(end, exact(before, num - 1, num, lambda u: curve(lam[num - 1])), rtol=1e-9)
 
 
-@pytest.mark.parametrize("of, solver", [("x0", semilinear.dpmpp_2s("taylor")), ("eps", semilinear.dpm_2s("taylor"))])
-def test_a_grid_of_halves_gives_the_published_places(of, solver):
-  """Where a grid is even in lambda, two of its steps are one with the second evaluation half way."""
-  path, x = gaussian.cosine(), jax.random.normal(jax.random.key(0), (16, 2))
-  problem, ts = path.problem(lambda t, x: jnp.tanh(x)), grids.log_snr()(path, 12)
-  run = lambda solver, ts: base.integrate(solver, problem, jax.random.key(1), x, ts)
-  mine = run(semilinear.single_step(2, of), ts)
-  np.testing.assert_allclose(mine, run(solver, ts[::2]), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize(
+  "order, of, solver",
+  [
+    (2, "x0", semilinear.dpmpp_2s("taylor")),
+    (2, "eps", semilinear.dpm_2s("taylor")),
+    (3, "eps", semilinear.dpm_3s("taylor")),
+  ],
+)
+def test_an_even_grid_gives_the_published_places(order, of, solver):
+  """Where a grid is even in lambda, two or three of its steps are one with evaluations at halves or thirds."""
+  path = gaussian.cosine()
+  with jax.enable_x64(True):
+    x = jax.random.normal(jax.random.key(0), (16, 2))
+    problem, ts = path.problem(lambda t, x: jnp.tanh(x)), grids.log_snr()(path, 12)
+    run = lambda solver, ts: base.integrate(solver, problem, jax.random.key(1), x, ts)
+    np.testing.assert_allclose(run(semilinear.single_step(order, of), ts), run(solver, ts[::order]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("order", [0, 4])
+def test_single_steps_of_other_orders_are_refused(order):
+  with pytest.raises(InputError, match=f"order = {order} should be from 1 to 3"):
+    semilinear.single_step(order)
 
 
 @pytest.mark.parametrize("make, r", [("dpm_2s", 0.0), ("dpm_2s", 1.5), ("dpm_3s", 0.7), ("dpmpp_2s", -1.0)])
