@@ -50,13 +50,27 @@ def deterministic() -> Iterator[Made]:
     for kind in ("midpoint", "heun"):
       also = dict(solver_order=i, solver_type=kind, also=f" (of eps, {kind})", final_sigmas_type="sigma_min")
       yield from _spaced(f"DPM-Solver({i}M)", multi, algorithm_type="dpmsolver", **also)
+  yield from _spaced("DPM-Solver-2S", d.KDPM2DiscreteScheduler)
   yield from _spaced("DEIS-4 in rho", d.LMSDiscreteScheduler)
+  yield from _spaced("DEIS-4 in rho", _lms_to_sigma_min(), also=" (to sigma_min)")
   for final in ("zero", "sigma_min"):
     yield from _spaced("iPNDM", _ipndm(), final_sigmas_type=final, also=f" (to {final})")
   for skip in (False, True):
     label = "PNDM, trailing" + (" (PLMS)" if skip else "")
     kind = dict(timestep_spacing="trailing", skip_prk_steps=skip, set_alpha_to_one=True)
     yield "PNDM", label, lambda kind=kind: d.PNDMScheduler(**_BETAS, **kind)
+
+
+def _lms_to_sigma_min() -> type:
+  """LMSDiscreteScheduler steps to no noise at all by its polynomial, which is not the denoised end."""
+  import diffusers as d
+
+  class LMSDiscreteScheduler(d.LMSDiscreteScheduler):
+    def set_timesteps(self, *args, **kwargs):
+      super().set_timesteps(*args, **kwargs)
+      self.sigmas[-1] = self.sigmas[-2]
+
+  return LMSDiscreteScheduler
 
 
 def _ipndm() -> type:
@@ -143,7 +157,7 @@ def sample(scheduler, denoise_at: Callable, x, start: float, end: float, calls: 
   x = x * around
   for i, t in enumerate(scheduler.timesteps):
     if hasattr(scheduler, "sigmas"):
-      ratio = scheduler.sigmas[i].double()
+      ratio = _level(scheduler, i).double()
       alpha = 1 / torch.sqrt(1 + ratio**2)
     else:
       alpha = torch.sqrt(scheduler.alphas_cumprod[int(t)].double())
@@ -158,6 +172,12 @@ def sample(scheduler, denoise_at: Callable, x, start: float, end: float, calls: 
     return x
   ratio = scheduler.sigmas[-1].double()
   return denoise_at(1 / torch.sqrt(1 + ratio**2), ratio / torch.sqrt(1 + ratio**2), x.double(), torch)
+
+
+def _level(scheduler, i: int):
+  """sigma / alpha at call i."""
+  half_way = i % 2 and hasattr(scheduler, "sigmas_interpol")
+  return (scheduler.sigmas_interpol if half_way else scheduler.sigmas)[i]
 
 
 def _goes_on(scheduler) -> bool:
@@ -198,5 +218,6 @@ def _scales(scheduler) -> bool:
     "EulerDiscreteScheduler",
     "EulerAncestralDiscreteScheduler",
     "HeunDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
     "LMSDiscreteScheduler",
   )
