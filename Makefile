@@ -13,7 +13,7 @@ demo: $(VENV)/done  ## trains, samples and scores a diffusion model on handwritt
 	$(RUN) launch.py --config=configs/diffusion_digits.py --workdir=runs/diffusion_digits
 
 test: $(VENV)/done  ## the test suite, without the slow laws
-	$(RUN) -m pytest tests --ignore=tests/laws -n auto
+	$(RUN) -m pytest tests -n auto
 
 laws: $(VENV)/done  ## the laws that every solver and every config obeys: slow
 	$(RUN) -m pytest tests/laws -n auto --dist worksteal
