@@ -91,7 +91,7 @@ def get_config(variant=None):
         optimizer=dict(lr=1e-3, warmup=200, schedule="cosine", decay_steps=_LONGER, clip=1.0),
       ),
       train=dict(steps=_LONGER, batch_size=128),
-      evaluate=dict(num=1000, likelihood_num=0, judge="scenes.reader"),
+      evaluate=dict(num=1000, likelihood_num=0, judge="scenes.Reader"),
     )
   )
   if variant:

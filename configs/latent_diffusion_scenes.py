@@ -73,7 +73,7 @@ def get_config(variant=None):
         ),
       ),
       train=dict(steps=_STEPS, batch_size=64),
-      evaluate=dict(num=1000, features="features.identity", judge="scenes.reader"),
+      evaluate=dict(num=1000, features="features.identity", judge="scenes.Reader"),
     )
   )
   if variant:

@@ -64,7 +64,10 @@ class Family(Protocol):
 
 @runtime_checkable
 class HasLogProb(Protocol):
-  """Exact likelihoods."""
+  """Likelihoods that are no bounds."""
+
+  def estimator(self) -> str:
+    """The name of how `log_prob` takes them, such as "exact"."""
 
   def log_prob(self, key: Key, params: PyTree, x: Array, cond: Cond = None) -> Array:
     """log p(x), [B] nats."""

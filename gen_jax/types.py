@@ -23,7 +23,7 @@ class Entry:
       "text": int32 [B, L], bytes of UTF-8, filled up with zeros;
       "vectors": float32 [B, T, E], embeddings of tokens, filled up with zero vectors;
       "boxes": float32 [B, N, 5], rows of class, top, left, bottom and right, in units of the canvas (0 to 1), filled up
-      with boxes without area;
+      with zeros;
       "image": float32 [B, H, W, C] in [-1, 1];
       "vector": float32 [B, D], any reals;
       "map": int32 [B, H, W], the class of each pixel, 0 for the background.

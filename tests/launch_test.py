@@ -76,10 +76,18 @@ def test_a_place_that_cannot_take_checkpoints_is_found_before_the_training(capsy
   assert not (tmp_path / "train.jsonl").exists()
 
 
-def test_a_sampler_that_does_not_fit_is_found_before_the_training(capsys, tmp_path):
-  config = f"--config={ROOT / 'configs' / 'diffusion_ring.py'}:smoke"
-  grid = "--config.family.grid={'name': 'grids.times', 'ts': (2.0, 0.5, 0.0)}"
-  assert "outside" in _error(capsys, config, f"--workdir={tmp_path / 'x'}", grid)
+@pytest.mark.parametrize(
+  "config, field, message",
+  [
+    ("diffusion_ring", "family.grid={'name': 'grids.times', 'ts': (2.0, 0.5, 0.0)}", "outside"),
+    ("diffusion_ring", "family.flow.grid=grids.trailing", "it ends at"),
+    ("flow_matching_ring", "family.path={'name': 'gaussian.rectified', 't_max': 1.0}", "all data or all noise"),
+    ("diffusion_digits", "evaluate.judge=scenes.Reader", "set evaluate.judge to None"),
+  ],
+)
+def test_what_comes_after_the_training_is_tried_before_it(capsys, tmp_path, config, field, message):
+  config = f"--config={ROOT / 'configs' / config}.py:smoke"
+  assert message in _error(capsys, config, f"--workdir={tmp_path / 'x'}", f"--config.{field}")
   assert not (tmp_path / "x").exists()
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from gen_jax.errors import InputError
@@ -36,6 +37,18 @@ def rows(entry: Entry, value: Any, num: int) -> np.ndarray:
   return np.broadcast_to(value.astype(entry.dtype), (num, *entry.shape))
 
 
+def check(entry: Entry, value: Any) -> None:
+  """Refuses rows that are none of `entry`; of traced ones only the shape is seen.
+
+  Raises:
+    InputError: another shape, a class that does not exist, a box outside the canvas.
+  """
+  if np.shape(value)[1:] != entry.shape:
+    raise InputError(f"{entry.name} should have shape {('rows', *entry.shape)}, not {np.shape(value)}".replace("'", ""))
+  if not isinstance(value, jax.core.Tracer):
+    _check(entry, np.asarray(value))
+
+
 def text(words: str, length: int, name: str = "text") -> np.ndarray:
   """The bytes of `words`, int32 [length], filled up with zeros.
 
@@ -60,10 +73,11 @@ def _check(entry: Entry, value: np.ndarray) -> None:
     raise InputError(f"{entry.name} should be bytes from 0 to 255: give a string")
   if entry.kind == "boxes":
     low, high = value[..., 1:3], value[..., 3:5]
-    bad = ((low < 0) | (high > 1) | (low > high)).any(-1)
+    absent = (value == 0).all(-1)  # how a list of boxes is filled up
+    bad = ((low < 0) | (high > 1) | (low >= high)).any(-1) & ~absent
     if bad.any():
       sides = ", ".join(f"{side:g}" for side in value[bad][0][1:])
       raise InputError(
-        f"{entry.name}: the box ({sides}) is outside the canvas, or upside down: its sides are top, left, bottom and "
-        "right, from 0 to 1"
+        f"{entry.name}: the box ({sides}) is outside the canvas, upside down or without an area: its sides are top, "
+        "left, bottom and right, from 0 to 1"
       )

@@ -55,13 +55,12 @@ class VDM(Denoising):
       raise InputError("dequantizer: these data have no levels: set it to None")
     if self.clip:
       raise InputError("clip=True cuts off what the dequantizer adds to the outermost levels: set clip=False")
-    if not self.likelihood.variational:
-      raise InputError("the dequantizer is for the variational bound: set likelihood='bounds.Continuous'")
 
   def bound(self, num: int = 1) -> str:
     """Which bound `log_prob_bound` is, whatever the number of draws."""
-    name = super().bound(num)
-    return name if self.dequantizer is None else f"{name}, {self.dequantizer.name}"
+    if self.dequantizer is None:
+      return super().bound(num)
+    return f"{self.likelihood.name(0)}, {self.dequantizer.name}"
 
   def path_of(self, params: PyTree) -> Gaussian:
     """The path that these parameters have learned."""

@@ -1,7 +1,7 @@
 """Whether samples of digit scenes show what was asked for: the classes, at the places, as a digit reader sees them."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,41 +42,44 @@ class Scores(NamedTuple):
   stray: float
 
 
-def reader() -> Callable[..., dict[str, float]]:
-  """For `evaluate.judge`: `score`."""
-  return score
+@dataclasses.dataclass(frozen=True)
+class Reader:
+  """For `evaluate.judge`: whether samples show what their conditions ask for."""
 
+  def check(self, source: Any) -> None:
+    """Raises InputError for data of another kind."""
+    if not isinstance(source, DigitScenes):
+      raise InputError(f"scenes.Reader reads digit scenes, not {type(source).__name__}: set evaluate.judge to None")
 
-def score(
-  source: DigitScenes, conditions: tuple[str, ...], rows: dict[str, np.ndarray], x: np.ndarray
-) -> dict[str, float]:
-  """Whether samples show what their conditions ask for, and, as `*_floor`, whether the real scenes do.
+  def score(
+    self, source: DigitScenes, conditions: tuple[str, ...], rows: dict[str, np.ndarray], x: np.ndarray
+  ) -> dict[str, float]:
+    """Whether samples show what their conditions ask for, and, as `*_floor`, whether the real scenes do.
 
-  Told only in words or by a class, the places are those that words have; otherwise they are the boxes of the scene.
+    Told only in words or by a class, the places are those that words have; otherwise they are the boxes of the scene.
 
-  Args:
-    source: the data.
-    conditions: what the samples were conditioned on; () gives no scores.
-    rows: the test rows whose conditions those are.
-    x: a sample for each of them, [N, H, W, C].
+    Args:
+      source: the data.
+      conditions: what the samples were conditioned on; () gives no scores.
+      rows: the test rows whose conditions those are.
+      x: a sample for each of them, [N, H, W, C].
 
-  Raises:
-    InputError: data of another kind.
-  """
-  if not isinstance(source, DigitScenes):
-    raise InputError(f"scenes.reader reads digit scenes, not {type(source).__name__}: set evaluate.judge to None")
-  if not conditions:
-    return {}
-  worded = set(conditions) <= {"label", "caption", "embedding"}
-  size = source.spec.shape[:2]
-  asked = of_captions(rows["caption"], size) if worded else of_boxes(rows["boxes"], size)
-  extractor = {28: features.mnist, 8: features.digits}[source.digits.spec.shape[0]]()
-  found, floor = (scenes(images, asked, source.side, extractor) for images in (x, rows["x"]))
-  names = ("digits_found", "scenes_right", "stray_ink")
-  out = {}
-  for name, value, best in zip(names, found, floor, strict=True):
-    out |= {name: value, f"{name}_floor": best}
-  return out
+    Raises:
+      InputError: data of another kind.
+    """
+    self.check(source)
+    if not conditions:
+      return {}
+    worded = set(conditions) <= {"label", "caption", "embedding"}
+    size = source.spec.shape[:2]
+    asked = of_captions(rows["caption"], size) if worded else of_boxes(rows["boxes"], size)
+    extractor = {28: features.mnist, 8: features.digits}[source.digits.spec.shape[0]]()
+    found, floor = (scenes(images, asked, source.side, extractor) for images in (x, rows["x"]))
+    names = ("digits_found", "scenes_right", "stray_ink")
+    out = {}
+    for name, value, best in zip(names, found, floor, strict=True):
+      out |= {name: value, f"{name}_floor": best}
+    return out
 
 
 def scenes(x: np.ndarray, asked: Asked, side: int, reader: Extractor) -> Scores:

@@ -32,12 +32,13 @@ class Bound(Protocol):
   """The contract of this file.
 
   Attributes:
-    name: which bound it is, for reports.
     variational: whether it needs denoisers that are scores, of data joined to independent noise.
   """
 
-  name: str
   variational: ClassVar[bool]
+
+  def name(self, levels: int) -> str:
+    """Which bound it is of data with so many levels, for reports."""
 
   def __call__(
     self, key: Key, path: Gaussian, denoise: Denoise, x: Array, levels: int, num: int, share: Share | None = None
@@ -72,6 +73,12 @@ class Flow:
     require(steps=(self.steps, self.steps >= 1, "at least 1"))
     self.solver.of(ODE(lambda t, x: x))
 
+  @property
+  def name(self) -> str:
+    """What it is taken with, for reports."""
+    probes = f", Hutchinson-{self.divergence.columns}" if self.divergence.random else ""
+    return f"probability flow, {self.steps} steps{probes}"
+
   def __call__(self, key: Key, path: Gaussian, denoise: Denoise, x: Array) -> likelihood.Estimate:
     """log p(x) at t_min, [B] nats, with its standard error over probes: `likelihood.log_prob`."""
     ts = span(self.grid, path, self.steps)[::-1]
@@ -89,8 +96,11 @@ class Dequantized:
 
   flow: Flow = part("processes", "bounds.Flow", divergence="divergence.Hutchinson")
 
-  name: ClassVar[str] = "probability flow, uniform dequantization"
   variational: ClassVar[bool] = False
+
+  def name(self, levels: int) -> str:
+    """Which bound it is: without levels there is nothing to fill."""
+    return f"{self.flow.name}, uniform dequantization" if levels else self.flow.name
 
   def __call__(
     self, key: Key, path: Gaussian, denoise: Denoise, x: Array, levels: int, num: int, share: Share | None = None
@@ -116,8 +126,12 @@ class Continuous:
   spread there. It depends on the path's ends alone, so that the path that a model was trained on does not matter.
   """
 
-  name: ClassVar[str] = "variational bound, continuous time"
   variational: ClassVar[bool] = True
+
+  def name(self, levels: int) -> str:
+    """Which bound it is, of any data."""
+    del levels
+    return "variational bound, continuous time"
 
   def __call__(
     self, key: Key, path: Gaussian, denoise: Denoise, x: Array, levels: int, num: int, share: Share | None = None
@@ -159,9 +173,9 @@ class Discrete:
   def __post_init__(self):
     require(steps=(self.steps, self.steps >= 1, "at least 1"))
 
-  @property
-  def name(self) -> str:
+  def name(self, levels: int) -> str:
     """With the number of steps, without which the bound means nothing."""
+    del levels
     return f"variational bound, {self.steps} steps"
 
   def __call__(
@@ -194,7 +208,7 @@ def ends(key: Key, path: Gaussian, denoise: Denoise, x: Array, levels: int) -> A
   p(x | z_min) is a normal distribution about the denoiser's estimate, as wide as the noise that is left: its masses on
   the levels (arXiv:2006.11239, eq. 13), or its density.
   """
-  t_min, t_max = jnp.asarray(path.t_min), jnp.asarray(path.t_max)
+  t_min, t_max = (jnp.asarray(t, x.dtype) for t in (path.t_min, path.t_max))
   z, _ = path.perturb(key, x, t_min)
   log_std = -half_log_snr(path, t_min)
   mean = denoise(t_min, z)

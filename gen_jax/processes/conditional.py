@@ -9,7 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.data import entries as rows
+from gen_jax.errors import InputError, near
 from gen_jax.family import State, entries
 from gen_jax.resolve import part
 from gen_jax.steps import Optimizer, descend
@@ -71,8 +72,14 @@ class Conditional(abc.ABC):
     return self._cond(cond)
 
   def _cond(self, batch: Batch | Cond) -> Cond:
-    """The entries of `batch` that the network is conditioned on; None where there are none."""
-    return {name: batch[name] for name in self.conditions} or None if batch else None
+    """The entries of `batch` that the network is conditioned on, checked; None where there are none."""
+    if not batch or not self.conditions:
+      return None
+    for entry in entries(self.spec, self.conditions):
+      if entry.name not in batch:
+        raise InputError(f"cond has no {entry.name!r}: {near(entry.name, batch)}")
+      rows.check(entry, batch[entry.name])
+    return {name: jnp.asarray(batch[name]) for name in self.conditions}
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -82,7 +82,7 @@ class Denoising(Conditional):
   def bound(self, num: int = 1) -> str:
     """Which bound `log_prob_bound` is, whatever the number of draws."""
     del num
-    return self.likelihood.name
+    return self.likelihood.name(self.spec.levels)
 
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step."""
@@ -125,6 +125,10 @@ class Denoising(Conditional):
     ts = lay(self.grid, path, self.steps)
     problem = path.problem(denoise)._replace(noise=self._noise(params, cond))
     return denoise(ts[-1], integrate(self.solver, problem, key, noise, ts))
+
+  def estimator(self) -> str:
+    """What `log_prob` is taken with."""
+    return self.flow.name
 
   def log_prob(self, key: Key, params: PyTree, x: Array, cond: Cond = None) -> Array:
     """log p(x) of the probability flow, without guidance, [B] nats: a density, also of images."""

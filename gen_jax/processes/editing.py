@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, require
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.guidance import Denoise
-from gen_jax.solvers.base import Solver, integrate
+from gen_jax.solvers.base import Solver, check_falling, integrate
 from gen_jax.types import Array, Key
 
 
@@ -30,7 +30,11 @@ def sdedit(key: Key, denoise: Denoise, path: Gaussian, solver: Solver, x: Array,
 
   Returns:
     [B, ...].
+
+  Raises:
+    InputError: times that do not fall, or are not the path's.
   """
+  check_falling(ts, path.t_min, path.t_max)
   key_noise, key_path = jax.random.split(key)
   xt, _ = path.perturb(key_noise, x, ts[0])
   xt = integrate(solver, path.problem(denoise), key_path, xt, ts)
@@ -68,8 +72,11 @@ def repaint(
     [B, ...], equal to x where it is known.
 
   Raises:
-    InputError: a solver that remembers earlier steps.
+    InputError: a solver that remembers earlier steps; times that do not fall, or are not the path's; no walk or no
+      step of it.
   """
+  require(resamples=(resamples, resamples >= 1, "at least 1"), jump=(jump, jump >= 1, "at least 1"))
+  check_falling(ts, path.t_min, path.t_max)
   problem = solver.of(path.problem(denoise))
   if jax.tree.leaves(solver.init(problem, x)):
     raise InputError("repaint walks to and fro, where a multistep solver loses its way: choose a one-step solver")

@@ -61,7 +61,7 @@ class Gaussian:
 
   def problem(self, denoise: Callable[[Array, Array], Array]) -> Semilinear:
     """The way from noise to data, given denoise(t, xt) -> x0."""
-    return Semilinear(self.alpha, self.sigma, denoise)
+    return Semilinear(self.alpha, self.sigma, denoise, t_min=self.t_min, t_max=self.t_max)
 
 
 def linear(beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1e-3) -> Gaussian:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, require
 from gen_jax.family import HasDenoiser
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
@@ -129,14 +129,19 @@ def rescaled(weight: float = 1.0, share: float = 0.7) -> Free:
   Args:
     weight: strength of the guidance.
     share: phi, how much of the result is rescaled.
+
+  Raises:
+    InputError: a share outside of [0, 1].
   """
+  require(share=(share, 0 <= share <= 1, "from 0 to 1"))
 
   def steer(path, denoise, cond):
     def guided(t, xt):
       given, free = both(denoise, cond, t, xt)
       x0 = free + weight * (given - free)
       axes = tuple(range(1, xt.ndim))
-      factor = given.std(axes, keepdims=True) / x0.std(axes, keepdims=True)
+      spread = x0.std(axes, keepdims=True)
+      factor = jnp.where(spread > 0, given.std(axes, keepdims=True) / jnp.where(spread > 0, spread, 1.0), 1.0)
       return x0 * (share * factor + 1 - share)
 
     return guided if weight else _unconditional(denoise)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.solvers.base import half_log_snr
@@ -90,7 +91,11 @@ def edm(sigma_data: float = 0.5) -> Prediction:
 
   Args:
     sigma_data: standard deviation of the data.
+
+  Raises:
+    InputError: one that is not positive.
   """
+  require(sigma_data=(sigma_data, sigma_data > 0, "positive"))
 
   def coefficients(a, s):
     total = s**2 + (a * sigma_data) ** 2

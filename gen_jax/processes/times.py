@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gen_jax.errors import require
 from gen_jax.ops.draws import systematic
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.solvers.grids import time_at
@@ -56,7 +57,11 @@ def lognormal(mean: float = -1.2, std: float = 1.2) -> Times:
   Args:
     mean: of log(sigma / alpha).
     std: of log(sigma / alpha).
+
+  Raises:
+    InputError: a std that is not positive.
   """
+  require(std=(std, std > 0, "positive"))
   return _fixed(lambda key, path, num: time_at(path, -(mean + std * jax.random.normal(key, (num,)))))
 
 
@@ -68,7 +73,11 @@ def logit_normal(mean: float = 0.0, std: float = 1.0) -> Times:
   Args:
     mean: of the logit; above 0 for more noise.
     std: of the logit.
+
+  Raises:
+    InputError: a std that is not positive.
   """
+  require(std=(std, std > 0, "positive"))
   return _fixed(lambda key, path, num: _at(path, jax.nn.sigmoid(mean + std * jax.random.normal(key, (num,)))))
 
 
@@ -77,7 +86,11 @@ def levels(num: int = 1000) -> Times:
 
   Args:
     num: how many: 1,000 in arXiv:2006.11239; 10 in arXiv:1907.05600, geometrically spaced as on `gaussian.ve`.
+
+  Raises:
+    InputError: none.
   """
+  require(num=(num, num >= 1, "at least 1"))
 
   def times(key, path, size):
     index = jax.random.randint(key, (size,), 0, num)
@@ -96,7 +109,12 @@ def importance(bins: int = 64, decay: float = 0.9, floor: float = 0.01) -> Times
     bins: parts of equal length that the path is divided into.
     decay: of the running average, each time that a part is seen.
     floor: share of the times that stays uniform; no weight exceeds 1 / floor.
+
+  Raises:
+    InputError: no parts; a decay outside of [0, 1), or a floor outside of (0, 1].
   """
+  require(bins=(bins, bins >= 1, "at least 1"), decay=(decay, 0 <= decay < 1, "in [0, 1)"))
+  require(floor=(floor, 0 < floor <= 1, "in (0, 1]"))
 
   def density(memory):
     size = jnp.sqrt(memory["square"])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from gen_jax.errors import require
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.solvers.base import half_log_snr
 from gen_jax.types import Array
@@ -29,7 +30,11 @@ def edm(sigma_data: float = 0.5) -> Weighting:
 
   Args:
     sigma_data: standard deviation of the data.
+
+  Raises:
+    InputError: one that is not positive.
   """
+  require(sigma_data=(sigma_data, sigma_data > 0, "positive"))
   return lambda path, t: _snr(path, t) + 1 / sigma_data**2
 
 
@@ -48,7 +53,11 @@ def min_snr(gamma: float = 5.0) -> Weighting:
 
   Args:
     gamma: largest weight.
+
+  Raises:
+    InputError: one that is not positive.
   """
+  require(gamma=(gamma, gamma > 0, "positive"))
   return lambda path, t: jnp.minimum(_snr(path, t), gamma)
 
 
@@ -63,7 +72,11 @@ def p2(gamma: float = 1.0, k: float = 1.0) -> Weighting:
   Args:
     gamma: 0 is `simple`, more takes more from little noise.
     k: snr at which that sets in.
+
+  Raises:
+    InputError: a negative gamma, or a k that is not positive.
   """
+  require(gamma=(gamma, gamma >= 0, "at least 0"), k=(k, k > 0, "positive"))
   return lambda path, t: _snr(path, t) / (k + _snr(path, t)) ** gamma
 
 

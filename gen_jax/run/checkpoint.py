@@ -197,7 +197,8 @@ def _verify(folder: pathlib.Path, config: ml_collections.ConfigDict, like: PyTre
   wanted = _leaves(like)
   for place in sorted(held.keys() | wanted.keys()):
     if held.get(place) != wanted.get(place):
-      raise _Unusable(f"{place} is {held.get(place, 'absent')} and should be {wanted.get(place, 'absent')}")
+      what = f"{place} is {held.get(place, 'absent')} and should be {wanted.get(place, 'absent')}"
+      raise _Unusable(f"{what}: the config is the same, so a run that it names or the program is not")
   present = _digests(folder)
   for name, (size, digest) in files.items():
     if name not in present:

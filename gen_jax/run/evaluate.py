@@ -7,6 +7,7 @@ be compared.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -32,8 +33,17 @@ from gen_jax.types import Key, PyTree
 
 _SURE = 0.9  # a classifier this sure of a class is confident
 
-# (source, conditions, the rows whose conditions samples have, samples) -> scores
-Judge = Callable[[Source, tuple[str, ...], dict[str, np.ndarray], np.ndarray], dict[str, float]]
+
+class Judge(Protocol):
+  """Whether samples show what their conditions ask for."""
+
+  def check(self, source: Source) -> None:
+    """Raises InputError for data that it cannot judge."""
+
+  def score(
+    self, source: Source, conditions: tuple[str, ...], rows: dict[str, np.ndarray], x: np.ndarray
+  ) -> dict[str, float]:
+    """The scores of samples x, given the rows whose conditions they have."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +57,7 @@ class Evaluate:
     batch_size: how many examples are sampled or scored at once.
     likelihood_num: test examples whose likelihood is taken; 0 for none.
     importance: draws for each example of a likelihood bound; for VAEs, k > 1 makes it IWAE-k.
-    judge: whether samples show what their conditions ask for, such as "scenes.reader"; None where that cannot be seen.
+    judge: whether samples show what their conditions ask for, such as "scenes.Reader"; None where that cannot be seen.
   """
 
   num: int = 2000
@@ -207,22 +217,29 @@ def _interleave(scores: dict[str, Any], floor: dict[str, Any]) -> dict[str, Any]
   return out
 
 
+def likelihood(family: Family, options: Evaluate) -> tuple[str, Callable[..., jax.Array]] | None:
+  """What is taken of the likelihood and (key, params, x, cond) -> [B] nats of it; None where there is nothing to take.
+
+  Of data with levels that is a bound on their mass, where the family has one: `log_prob` is of a density.
+  """
+  if not options.likelihood_num:
+    return None
+  if isinstance(family, HasLogProb) and not (isinstance(family, HasBound) and family.spec.levels):
+    return family.estimator(), family.log_prob
+  if isinstance(family, HasBound):
+    return family.bound(options.importance), functools.partial(family.log_prob_bound, num=options.importance)
+  return None
+
+
 def _likelihood(
   family: Family, params: PyTree, test: dict[str, np.ndarray], options: Evaluate, key: Key
 ) -> dict[str, Any]:
   """The mean log-likelihood of test examples, or a bound on it, where the family has one."""
-  bounded = isinstance(family, HasBound)
-  if isinstance(family, HasLogProb) and not (bounded and family.spec.levels):  # there, an exact one is of a density
-    name, fn = "exact", family.log_prob
-  elif bounded:
-    k = options.importance
-    name = family.bound(k)
-    fn = lambda key, params, x, cond: family.log_prob_bound(key, params, x, cond, num=k)
-  else:
+  taken = likelihood(family, options)
+  if taken is None:
     return {}
+  name, fn = taken
   num = min(options.likelihood_num, len(test["x"]))
-  if not num:
-    return {}
   size = min(options.batch_size, num)
   fn, values = compiling.jit(fn), []
   for rows in batches(num, size):
@@ -264,7 +281,7 @@ def _judged(
   if options.judge is None:
     return {}
   rows = {name: np.resize(value, (len(x), *value.shape[1:])) for name, value in test.items()}
-  return options.judge(source, family.conditions, rows, x)
+  return options.judge.score(source, family.conditions, rows, x)
 
 
 def _reported(

@@ -13,7 +13,7 @@ import ml_collections
 from gen_jax.data.feed import feed
 from gen_jax.errors import InputError, one_line
 from gen_jax.family import Family, count
-from gen_jax.run import checkpoint, sample, writer
+from gen_jax.run import checkpoint, evaluate, sample, writer
 from gen_jax.run import compile as compiling
 from gen_jax.run import config as configs
 from gen_jax.run import mesh as meshes
@@ -92,6 +92,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
       max_resident_bytes=options.max_resident_bytes,
     )
     scoring.features.check(source.spec.shape)
+    if scoring.judge:
+      scoring.judge.check(source)
     checkpoints = checkpoint.Checkpoints(workdir, config, options.keep)
     loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
     found = loop.restore()
@@ -99,7 +101,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
       program = loop.program()
       ready = pool.submit(program.compile)  # first, as it takes longest
       fresh = None if found else pool.submit(loop.init)
-      rehearse(family, loop.like.params)
+      rehearse(family, loop.like.params, scoring)
       step, state = found or (0, fresh.result())
       ready.result()
     meshes.barrier("compared")
@@ -130,11 +132,15 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
   return trained
 
 
-def rehearse(family: Family, params: PyTree) -> None:
-  """Traces the sampler, so that one that does not fit is found before the training and not after."""
-  draw = lambda key, params: family.sample(key, params, 2, sample.conditions(family, 2))
+def rehearse(family: Family, params: PyTree, scoring: evaluate.Evaluate) -> None:
+  """Traces the sampler and the likelihood, so that what does not fit is found before the training and not after."""
+  key, cond = jax.random.key(0), sample.conditions(family, 2)
   with one_line("the sampler"):
-    jax.eval_shape(draw, jax.random.key(0), params)
+    jax.eval_shape(lambda key, params: family.sample(key, params, 2, cond), key, params)
+  if taken := evaluate.likelihood(family, scoring):
+    with one_line("the likelihood"):
+      x = jax.ShapeDtypeStruct((2, *family.spec.shape), "float32")
+      jax.eval_shape(lambda key, params, x: taken[1](key, params, x, cond), key, params, x)
 
 
 def refuse_other(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:

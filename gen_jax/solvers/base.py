@@ -15,6 +15,8 @@ from gen_jax.errors import InputError
 from gen_jax.ops.shapes import expand
 from gen_jax.types import Array, Key, PyTree
 
+_SLACK = 1e-5  # relative: what rounding to float32 may add to a time
+
 Noise = Callable[[Key, Array, Array, Array], Array]  # (key, x, t, s) -> (w(s) - w(t)) / sqrt|s - t|, of the shape of x
 
 
@@ -56,12 +58,16 @@ class Semilinear(NamedTuple):
     sigma: t -> the scale of the noise, of the shape of t.
     denoise: (t, xt [B, ...]) -> x0 [B, ...], the expectation of the data.
     noise: what drives stochastic methods; `brownian.tree` gives grids of different steps the same w.
+    t_min: the least of its times.
+    t_max: the last of them.
   """
 
   alpha: Callable[[Array], Array]
   sigma: Callable[[Array], Array]
   denoise: Callable[[Array, Array], Array]
   noise: Noise = independent
+  t_min: float = 0.0
+  t_max: float = np.inf
 
   def eps(self, t: Array, x: Array) -> Array:
     """The expectation of the noise in x, of the shape of x."""
@@ -140,26 +146,24 @@ def integrate(solver: Solver, problem: Problem, key: Key, x: Array, ts: Array) -
     solver: the method.
     problem: what it solves.
     key: noise of stochastic methods; step n uses fold_in(key, n).
-    x: [B, ...], the state at ts[0].
+    x: [B, ...], the state at ts[0]; it is kept in the precision of `ts` if that is the higher one.
     ts: [N + 1] times, sorted either way.
 
   Returns:
     The state at ts[-1], of the shape of x.
 
   Raises:
-    InputError: the solver does not serve this kind of problem, times that repeat or turn back, or an adaptive solver
-      that ran out of steps. Inside compiled code the latter leaves NaN, for `check_finite` to find outside.
+    InputError: the solver does not serve this kind of problem, times that repeat, turn back or are outside those of the
+      problem, or an adaptive solver that ran out of steps. Inside compiled code the latter leaves NaN, for
+      `check_finite` to find outside.
   """
-  x, _ = _scan(solver, problem, key, x, ts, keep=lambda x: None)
-  if not solver.evaluations:
-    check_finite(x)
-  return x
+  return _scan(solver, problem, key, x, ts, keep=lambda x: None)[0]
 
 
 def trajectory(solver: Solver, problem: Problem, key: Key, x: Array, ts: Array) -> Array:
   """Every state that `integrate` passes through, [N + 1, B, ...]: the first is `x`, the last what it returns."""
   _, states = _scan(solver, problem, key, x, ts, keep=lambda x: x)
-  return jnp.concatenate([x[None], states])
+  return jnp.concatenate([x[None].astype(states.dtype), states])
 
 
 def as_ode(problem: Problem) -> ODE:
@@ -182,11 +186,11 @@ def half_log_snr(path: Any, t: Array) -> Array:
   return jnp.log(path.alpha(t)) - jnp.log(path.sigma(t))
 
 
-def check_times(ts: Any) -> None:
+def check_times(ts: Any, t_min: float = -np.inf, t_max: float = np.inf) -> None:
   """Refuses times between which no solver can step; traced times pass unseen.
 
   Raises:
-    InputError: no times, or times that repeat, turn back or are not finite.
+    InputError: no times, or times that repeat, turn back, are not finite or not between `t_min` and `t_max`.
   """
   if isinstance(ts, jax.core.Tracer):
     return
@@ -199,6 +203,23 @@ def check_times(ts: Any) -> None:
     i = int(wrong[0])
     what = "repeats" if gaps[i] == 0 else "is out of order"
     raise InputError(f"times[{i + 1}] = {ts[i + 1]:.6g} {what} after {ts[i]:.6g}: times should rise or fall throughout")
+  for t in (ts[0], ts[-1]):
+    if not t_min * (1 - _SLACK) <= t <= t_max * (1 + _SLACK):
+      raise InputError(f"time {t:.6g} is outside the path's times, {t_min:.6g} to {t_max:.6g}")
+
+
+def check_falling(ts: Any, t_min: float = -np.inf, t_max: float = np.inf) -> None:
+  """`check_times`, of times that have to go from noise to data.
+
+  Raises:
+    InputError: as `check_times` does; times that rise.
+  """
+  check_times(ts, t_min, t_max)
+  if isinstance(ts, jax.core.Tracer):
+    return
+  first, last = np.asarray(ts)[[0, -1]]
+  if first < last:
+    raise InputError(f"times should fall, from noise to data, and these rise from {first:.6g} to {last:.6g}")
 
 
 def check_finite(x: Any, adaptive: bool = True) -> None:
@@ -217,8 +238,11 @@ def check_finite(x: Any, adaptive: bool = True) -> None:
 
 def _scan(solver, problem, key, x, ts, keep):
   """The loop: the last state, and what `keep` takes from each one on the way."""
-  check_times(ts)
-  problem = solver.of(problem)
+  if not isinstance(ts, jax.Array):
+    ts = np.asarray(ts, jnp.result_type(float))
+  check_times(ts, *((problem.t_min, problem.t_max) if isinstance(problem, Semilinear) else ()))
+  problem, ts = solver.of(problem), jnp.asarray(ts)
+  x = x.astype(jnp.promote_types(x.dtype, ts.dtype))
 
   def body(state, interval):
     (x, carry), (n, t, s) = state, interval
@@ -227,6 +251,8 @@ def _scan(solver, problem, key, x, ts, keep):
 
   intervals = (jnp.arange(len(ts) - 1), ts[:-1], ts[1:])
   (x, _), kept = jax.lax.scan(body, (x, solver.init(problem, x)), intervals)
+  if not solver.evaluations:
+    check_finite(x)
   return x, kept
 
 

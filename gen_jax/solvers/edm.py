@@ -42,9 +42,10 @@ def churn(gamma: float = 0.1, s_min: float = 0.05, s_max: float = 50.0, s_noise:
     s_noise: scale of the noise that is added, slightly above 1 where a network removes too much.
 
   Raises:
-    InputError: a negative gamma, or a scale that is not positive.
+    InputError: a negative gamma, a scale that is not positive, or no noise level between s_min and s_max.
   """
   require(gamma=(gamma, gamma >= 0, "at least 0"), s_noise=(s_noise, s_noise > 0, "positive"))
+  require(s_min=(s_min, s_min < s_max, f"below s_max = {s_max}"))
   gamma = min(gamma, 2**0.5 - 1)
 
   def step(p, key, x, t, s, carry):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.errors import InputError, require
-from gen_jax.solvers.base import check_times, half_log_snr
+from gen_jax.solvers.base import check_falling, check_times, half_log_snr
 from gen_jax.types import Array
 
 Grid = Callable[[Any, int], Array]
@@ -22,32 +22,42 @@ def lay(grid: Grid, path: Any, num: int) -> Array:
   """The [num + 1] times of `grid`: constants of the program that is being traced, unless the path is learned.
 
   Raises:
-    InputError: times that repeat or do not fall, as where log(alpha / sigma) is infinite at an end of the path.
+    InputError: times that repeat or do not fall; a path at an end of which log(alpha / sigma) is infinite, which is
+      what networks are told of the time.
   """
-  with jax.ensure_compile_time_eval():
-    ts, ends = jax.jit(lambda: (grid(path, num), half_log_snr(path, jnp.array([path.t_max, path.t_min]))))()
-  try:
-    check_times(ts)
-  except InputError as e:
-    if np.isfinite(ends).all():
-      raise
+  ts, endless = _laid(grid, path, num)
+  if endless:
     raise InputError(
-      f"grid: it has no such times between {path.t_min:.6g} and {path.t_max:.6g}, where the path is all data or all "
-      "noise: move the path's t_min or t_max inwards, or choose grids.linear"
-    ) from e
+      f"path: at {path.t_min:.6g} or {path.t_max:.6g} it is all data or all noise, where log(alpha / sigma) is "
+      "infinite: move its t_min or t_max inwards"
+    )
+  check_times(ts)
   return ts
 
 
 def span(grid: Grid, path: Any, num: int) -> Array:
-  """The times of `grid` for those after whom nothing denoises: down to t_min.
+  """The times of `grid` for those after whom nothing denoises: down to t_min. The path may be endless.
 
   Raises:
-    InputError: as `lay` does; a grid that ends before t_min.
+    InputError: times that repeat or do not fall; a grid that ends before t_min.
   """
-  ts = lay(grid, path, num)
+  ts, endless = _laid(grid, path, num)
+  try:
+    check_times(ts)
+  except InputError as e:
+    if not endless:
+      raise
+    raise InputError("grid: it is of log(alpha / sigma), which has no ends here: choose grids.linear") from e
   if not isinstance(ts, jax.core.Tracer) and not np.isclose(end := np.asarray(ts)[-1], path.t_min, rtol=1e-3):
     raise InputError(f"grid: it ends at t = {end:.6g}, not at {path.t_min:.6g}, and nothing denoises after it")
   return ts
+
+
+def _laid(grid: Grid, path: Any, num: int) -> tuple[Array, bool]:
+  """The times, unchecked, and whether log(alpha / sigma) is known to be infinite at an end of the path."""
+  with jax.ensure_compile_time_eval():
+    ts, ends = jax.jit(lambda: (grid(path, num), half_log_snr(path, jnp.array([path.t_max, path.t_min]))))()
+  return ts, not isinstance(ends, jax.core.Tracer) and not np.isfinite(ends).all()
 
 
 def linear() -> Grid:
@@ -139,14 +149,10 @@ def times(ts: tuple[float, ...]) -> Grid:
   Raises:
     InputError: times that repeat or do not fall; later, times outside the path's, or another number of steps.
   """
-  check_times(ts)
-  if ts[0] < ts[-1]:
-    raise InputError(f"times should fall, from noise to data, and these rise from {ts[0]:.6g} to {ts[-1]:.6g}")
+  check_falling(ts)
 
   def grid(path, num):
-    for t in (ts[0], ts[-1]):
-      if not path.t_min <= t <= path.t_max:
-        raise InputError(f"time {t:.6g} is outside the path's times, {path.t_min:.6g} to {path.t_max:.6g}")
+    check_falling(ts, path.t_min, path.t_max)
     if len(ts) != num + 1:
       raise InputError(f"{len(ts)} times make {len(ts) - 1} steps, not {num}: set steps={len(ts) - 1}")
     return jnp.array(ts)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError, require
-from gen_jax.solvers.base import Problem, Solver, integrate
+from gen_jax.solvers.base import Problem, Solver, check_falling, integrate
 from gen_jax.types import Array
 
 
@@ -18,11 +18,12 @@ def invert(solver: Solver, problem: Problem, x: Array, ts: Array) -> Array:
     ts: [N + 1], the times of sampling, falling.
 
   Raises:
-    InputError: a stochastic solver; fewer than two times.
+    InputError: a stochastic solver; fewer than two times, or times that do not fall.
   """
   if solver.stochastic:
     raise InputError("a stochastic solver cannot be run backwards: choose a deterministic one, such as edm.heun")
   require(times=(len(ts), len(ts) >= 2, "at least two"))
+  check_falling(ts)
   return integrate(solver, problem, jax.random.key(0), x, ts[::-1])
 
 

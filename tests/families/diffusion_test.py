@@ -396,6 +396,22 @@ def test_evaluations_of_an_adaptive_solver_are_not_known():
   assert Diffusion(spec=PLANE, steps=7).evaluations == 8
 
 
+@pytest.mark.parametrize(
+  "cond, message",
+  (
+    (dict(label=[10, 3]), "label should be a class from 0 to 2"),
+    (dict(label=np.array([-1, 3])), "label should be a class from 0 to 2"),
+    (dict(label=[[1], [2]]), r"label should have shape \(rows,\), not \(2, 1\)"),
+    (dict(lable=[1, 2]), "cond has no 'label': did you mean 'lable'"),
+  ),
+)
+def test_conditions_that_do_not_exist(cond, message):
+  """Beyond the last class a network has its row for none, or no row at all."""
+  family = exact(conditions=("label",), cond_dropout=0.1)
+  with pytest.raises(InputError, match=message):
+    family.sample(jax.random.key(0), start(family)[0].params, 2, cond)
+
+
 def test_labels_are_needed_where_none_were_ever_hidden():
   family = exact(conditions=("label",))
   state, _ = start(family)

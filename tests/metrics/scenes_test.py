@@ -7,7 +7,7 @@ from gen_jax.data.digit_scenes import DigitScenes
 from gen_jax.data.digits import Digits
 from gen_jax.errors import InputError
 from gen_jax.metrics import features
-from gen_jax.metrics.scenes import of_boxes, of_captions, reader, scenes
+from gen_jax.metrics.scenes import Reader, of_boxes, of_captions, scenes
 
 SIZE = (20, 24)
 
@@ -80,4 +80,4 @@ def test_what_conditions_ask_for():
 
 def test_other_data_are_refused():
   with pytest.raises(InputError, match="reads digit scenes, not Digits"):
-    reader()(Digits(), ("label",), {}, np.zeros((1, 8, 8, 1)))
+    Reader().score(Digits(), ("label",), {}, np.zeros((1, 8, 8, 1)))

@@ -63,7 +63,7 @@ def test_discrete(steps, data):
   snr = snr_at(path, np.linspace(path.t_max, path.t_min, steps + 1).astype(np.float32))
   expected = DIM * (ends(path) - 0.5 * np.sum((snr[1:] - snr[:-1]) / (snr[:-1] + STD**-2)))
   assert float(value.mean()) == pytest.approx(expected, abs=5 * float(value.std()) / NUM**0.5)
-  assert str(steps) in bound.name
+  assert str(steps) in bound.name(0)
 
 
 def test_learned_variance(data):

@@ -73,6 +73,25 @@ def test_repaint_needs_a_solver_without_memory():
     )
 
 
+@pytest.mark.parametrize(
+  "ts, fields, message",
+  (
+    ([0.1, 0.5, 0.9], {}, "times should fall"),
+    ([0.9, 0.5, 0.5, 0.1], {}, "repeats"),
+    ([1.9, 0.5, 0.1], {}, "outside the path's times"),
+    ([0.9, 0.1], dict(jump=0), "jump = 0 should be at least 1"),
+    ([0.9, 0.1], dict(resamples=0), "resamples = 0 should be at least 1"),
+  ),
+)
+def test_walks_that_lead_nowhere(ts, fields, message):
+  x, ts = jnp.zeros((2, 3)), jnp.array(ts)
+  with pytest.raises(InputError, match=message):
+    editing.repaint(jax.random.key(0), denoiser(COV), PATH, semilinear.ddim(), x, True, ts, **fields)
+  if not fields:
+    with pytest.raises(InputError, match=message):
+      editing.sdedit(jax.random.key(0), denoiser(COV), PATH, semilinear.ddim(), x, ts)
+
+
 def test_renoised_is_as_if_noised_at_once():
   t, s = jnp.array(0.5), jnp.array(0.8)
   xt, _ = PATH.perturb(jax.random.key(0), jnp.full((100_000,), 2.0), t)

@@ -93,6 +93,8 @@ def test_rescaled_keeps_the_contrast():
   np.testing.assert_allclose(whole.std(1), (X * (1 + LABEL)[:, None]).std(1), rtol=1e-5)
   np.testing.assert_allclose(whole / plain, jnp.repeat((whole / plain)[:, :1], 2, 1), rtol=1e-5)
   np.testing.assert_allclose(half, (whole + plain) / 2, rtol=1e-5)
+  flat = guidance.rescaled(4.0)(PATH, lambda t, xt, cond, hidden: jnp.zeros_like(xt), COND)(t, X)
+  np.testing.assert_array_equal(flat, jnp.zeros_like(X))  # a network at its start, without any contrast
 
 
 def test_autoguidance_leads_away_from_the_guide():

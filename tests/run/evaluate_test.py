@@ -38,6 +38,9 @@ class Exact:
     noise = RING.std * jax.random.normal(key_noise, (num, 2))
     return self.scale * (jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1) + noise)
 
+  def estimator(self):
+    return "exact"
+
   def log_prob(self, key, params, x, cond=None):
     return RING.log_prob(x)
 

@@ -60,6 +60,22 @@ def test_times_that_no_solver_can_step_through(ts):
     base.integrate(ode.euler, base.ODE(lambda t, x: x), unused(), jnp.ones((1, 1)), jnp.array(ts))
 
 
+@pytest.mark.parametrize("ts", ([1.3, 0.5, 0.1], [0.9, 0.5, -0.1], [0.5, 2.0]))
+def test_times_that_a_path_does_not_have(ts):
+  problem = gaussian.cosine().problem(lambda t, x: x)
+  with pytest.raises(InputError, match="outside the path's times"):
+    base.integrate(semilinear.ddim(), problem, unused(), jnp.ones((1, 1)), jnp.array(ts))
+
+
+def test_times_and_states_of_any_type():
+  """Plain numbers, whole ones too; a state of low precision is kept in that of the times."""
+  decay = base.ODE(lambda t, x: -x)
+  run = lambda x, ts: base.integrate(ode.heun, decay, unused(), x, ts)
+  x = jnp.ones((2, 1))
+  np.testing.assert_array_equal(run(x, (0, 1, 2)), run(x, jnp.array([0.0, 1.0, 2.0])))
+  np.testing.assert_array_equal(run(x.astype(jnp.bfloat16), (0, 1, 2)), run(x, (0, 1, 2)))
+
+
 def test_trajectory():
   """It has every state of `integrate`, the first and the last included."""
   problem, x, ts = base.ODE(lambda t, x: -x), jnp.ones((2, 3)), jnp.array([0.0, 0.5, 0.7, 1.0])
@@ -96,6 +112,8 @@ def test_adaptive_runs_out_of_steps():
   run = lambda x: base.integrate(adaptive.tsit5(max_steps=8), stiff, unused(), x, ts)
   with pytest.raises(InputError, match="max_steps"):
     run(jnp.ones((2, 1)))
+  with pytest.raises(InputError, match="max_steps"):
+    base.trajectory(adaptive.tsit5(max_steps=8), stiff, unused(), jnp.ones((2, 1)), ts)
   x = jax.jit(run)(jnp.ones((2, 1)))
   with pytest.raises(InputError, match="max_steps"):
     base.check_finite(x)

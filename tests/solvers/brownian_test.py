@@ -41,6 +41,11 @@ def test_refining_a_grid_follows_one_path():
   assert float(jnp.max(jnp.abs(run(noise(base.independent), 4) - run(noise(base.independent), 17)))) > 0.1
 
 
+def test_it_knows_no_other_times():
+  x, t = jnp.zeros((2, 1)), lambda v: jnp.array(v)
+  assert np.isnan(TREE(None, x, t(0.5), t(1.5))).all() and np.isfinite(TREE(None, x, t(0.5), t(1.0))).all()
+
+
 def test_semilinear_problem_hands_its_noise_on():
   problem = gaussian.cosine().problem(lambda t, x: x)._replace(noise=TREE)
   assert problem.sde().noise is TREE

@@ -67,6 +67,11 @@ def test_a_stochastic_solver_cannot_invert():
     inversion.invert(semilinear.ancestral, PROBLEM, data(2), TS)
 
 
+def test_times_of_sampling_fall():
+  with pytest.raises(InputError, match="times should fall"):
+    inversion.invert(edm.heun, PROBLEM, data(2), TS[::-1])
+
+
 def test_there_is_no_way_with_one_time():
   with pytest.raises(InputError, match="times = 1 should be at least two"):
     inversion.invert(edm.heun, PROBLEM, data(2), TS[:1])
