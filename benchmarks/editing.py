@@ -4,7 +4,8 @@
 
 The run is one of `configs/diffusion_scenes.py` with scenes of two digits; its condition is hidden. For test scenes it
 is given what the variants `superresolution` and `inpainting` are conditioned on, and a digit reader looks for the
-digits of the scene at their places, as it does for those variants. Prints a table; the last row are the scenes themselves.
+digits of the scene at their places, as it does for those variants. Prints a table; its last row
+are the scenes.
 """
 
 import argparse
