@@ -123,6 +123,23 @@ def test_a_config_without_a_step_is_in_nobodys_way(tmp_path):
     train.refuse_other(shorter, tmp_path)
 
 
+@pytest.mark.parametrize(
+  "name, content",
+  [
+    ("config.json", b'{"model_type": "bert"}'),
+    ("config.json", b"[1]"),
+    ("config.json", b"not JSON"),
+    ("train.jsonl", b'{"text": "hello"}\n'),
+    ("train.jsonl", b"text one\n"),
+    ("train.jsonl", b"\xff\xfe\x01\n"),
+  ],
+)
+def test_files_of_no_run_are_left_alone(capsys, tmp_path, name, content):
+  (tmp_path / name).write_bytes(content)
+  assert "--workdir" in _error(capsys, RING, f"--workdir={tmp_path}")
+  assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {name: content}
+
+
 def test_schedules_that_do_not_end_with_the_training_are_named():
   section = {"g": {"schedule": "cosine", "decay_steps": 10}, "d": {"schedule": "constant", "decay_steps": 7}}
   assert list(train._schedules(section, 10)) == []

@@ -144,14 +144,22 @@ def rehearse(family: Family, params: PyTree, scoring: evaluate.Evaluate) -> None
 
 
 def refuse_other(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  """Raises InputError, with the fields that differ, where `workdir` holds the run of another config.
+  """Raises InputError where `workdir` holds the run of another config, with the fields that differ, or no run's files.
 
   A config alone, of a run that made no step, is in nobody's way.
   """
-  steps = writer.rows(workdir / "train.jsonl") or checkpoint.Checkpoints(workdir, config).steps()
-  if not configs.exists(workdir) or not steps:
+  log = workdir / "train.jsonl"
+  made = checkpoint.Checkpoints(workdir, config).steps()
+  if not configs.exists(workdir):
+    if log.exists() and not made:
+      raise InputError(f"{log} would be overwritten, and no run wrote it: use another --workdir")
     return
-  saved = configs.saved(workdir)
+  try:
+    saved = configs.saved(workdir)
+  except InputError as e:
+    raise InputError(f"the config in {workdir} is of no run that could go on ({e}): use another --workdir") from None
+  if not made and not writer.rows(log):
+    return
   differing = configs.differences(saved.to_dict(), config.to_dict())
   if differing == [f"train.steps: {saved.train.steps} -> {config.train.steps}"]:
     raise InputError(

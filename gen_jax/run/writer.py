@@ -177,7 +177,7 @@ def _clock(seconds: float) -> str:
 def rows(path: pathlib.Path) -> list[dict[str, Any]]:
   """The rows of a .jsonl file; a last line that was cut off in mid-write is left out."""
   out = []
-  for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+  for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
     try:
       out.append(json.loads(line))
     except ValueError:
