@@ -27,6 +27,7 @@ from gen_jax.run import mesh as meshes
 from gen_jax.types import PyTree
 
 _MANIFEST = "manifest.json"
+_REPLACED = 20  # checkpoints that may vanish while they are read
 
 
 class _Unusable(Exception):
@@ -95,11 +96,17 @@ class Checkpoints:
     Raises:
       InputError: there are checkpoints and none is good.
     """
-    reasons = []
-    for step in reversed(self.steps()):
+    reasons, tried = [], set()
+    while new := [step for step in self.steps() if step not in tried]:
+      step = new[-1]
+      tried.add(step)
       try:
         return step, self._read(step, like)
       except _Unusable as e:
+        if not (self.folder / str(step)).exists():  # the run goes on: it has made a newer one, and deleted this one
+          if len(tried) > _REPLACED:
+            raise InputError(f"{self.folder}: replaced before they can be read: wait, or set train.keep higher") from e
+          continue
         reasons.append(f"{step} ({e})")
         if meshes.is_main():
           warn(f"warning: checkpoint {self.folder / str(step)} cannot be used: {e}")
@@ -186,9 +193,13 @@ def _verify(folder: pathlib.Path, config: ml_collections.ConfigDict, like: PyTre
   """Raises _Unusable where the files are not those that were written, or hold another state or another run."""
   try:
     manifest = json.loads((folder / _MANIFEST).read_text())
-    step, written, held, files = (manifest[key] for key in ("step", "config", "leaves", "files"))
-  except (OSError, ValueError, KeyError, TypeError):
+    step = manifest["step"]
+    written, held, files = (dict(manifest[key].items()) for key in ("config", "leaves", "files"))
+    files = {name: (size, digest) for name, (size, digest) in files.items()}
+  except (OSError, ValueError, KeyError, TypeError, AttributeError):
     raise _Unusable(f"it has no readable {_MANIFEST}: not a checkpoint of this library") from None
+  if not files:
+    raise _Unusable(f"its {_MANIFEST} names no files")
   if str(step) != folder.name:
     raise _Unusable(f"it is the checkpoint of step {step}")
   differing = configs.differences(configs.filled(written), config.to_dict())
@@ -199,7 +210,10 @@ def _verify(folder: pathlib.Path, config: ml_collections.ConfigDict, like: PyTre
     if held.get(place) != wanted.get(place):
       what = f"{place} is {held.get(place, 'absent')} and should be {wanted.get(place, 'absent')}"
       raise _Unusable(f"{what}: the config is the same, so a run that it names or the program is not")
-  present = _digests(folder)
+  try:
+    present = _digests(folder)
+  except OSError as e:
+    raise _Unusable(f"it cannot be read: {e.strerror}") from None
   for name, (size, digest) in files.items():
     if name not in present:
       raise _Unusable(f"{name} is missing")

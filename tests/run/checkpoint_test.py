@@ -106,6 +106,35 @@ def test_another_run_is_named(three, load, tmp_path):
   assert "another run: seed: 1 -> 0" in warnings[0]
 
 
+@pytest.mark.parametrize("key", ["step", "config", "leaves", "files"])
+@pytest.mark.parametrize("value", [None, 5, "x", [], [1], {}, {"a": 1}, {"a": [1]}])
+def test_a_manifest_of_other_types_is_noticed(three, key, value):
+  file = three.folder / "3" / "manifest.json"
+  file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+  assert three.restore(_like(_state(0)), warn=lambda _: None)[0] == 2
+
+
+def test_one_that_is_replaced_while_it_is_read(three, monkeypatch):
+  """By the training, which keeps one: the newer is taken, and nothing is said to be damaged."""
+  verify, said = checkpoint._verify, []
+  state = lambda: three.restore(_like(_state(0)), warn=said.append)
+
+  def while_it_trains(folder, *rest):
+    newest = int(folder.name)
+    if newest < last:
+      os.rename(folder, folder.with_name(str(newest + 1)))
+      manifest = folder.with_name(str(newest + 1)) / "manifest.json"
+      manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"step": newest + 1}))
+    verify(folder, *rest)
+
+  monkeypatch.setattr(checkpoint, "_verify", while_it_trains)
+  last = 6
+  assert state()[0] == 6 and not said
+  last = 100
+  with pytest.raises(InputError, match=r"set train\.keep higher"):
+    state()
+
+
 def test_another_library_is_named(three):
   (three.folder / "9").mkdir()
   (three.folder / "9" / "weights.pkl").write_bytes(b"\x80\x04N.")
