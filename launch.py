@@ -15,4 +15,4 @@ from gen_jax.run import command, memory
 if __name__ == "__main__":
   memory.huge_pages()
   memory.rare_collections()
-  sys.exit(command.main(sys.argv[1:], __doc__))
+  command.leave(command.main(sys.argv[1:], __doc__))

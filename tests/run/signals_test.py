@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -22,3 +24,20 @@ def test_deferred_work_keeps_its_own_error():
   with Signals() as signals, pytest.raises(KeyError), signals.deferred():
     os.kill(os.getpid(), signal.SIGTERM)
     raise KeyError
+
+
+RUNNING = """
+import jax, jax.numpy as jnp
+from gen_jax.run import command
+
+forever = jax.jit(lambda x: jax.lax.while_loop(lambda x: x.sum() > -1.0, lambda x: jnp.tanh(x @ x), x))
+forever(jnp.eye(64))  # dispatched, and never done
+print("left", end="")
+command.leave(143)
+"""
+
+
+def test_it_leaves_though_a_program_runs():
+  """What was printed is there; otherwise Python would wait for the program, or take from under it what it uses."""
+  done = subprocess.run([sys.executable, "-c", RUNNING], capture_output=True, text=True, timeout=120)
+  assert (done.returncode, done.stdout, done.stderr) == (143, "left", "")
