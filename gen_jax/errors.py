@@ -12,7 +12,7 @@ class InputError(ValueError):
 
 @contextlib.contextmanager
 def one_line(place: str) -> Iterator[None]:
-  """Makes one line of what goes wrong inside, where what a config describes is traced for the first time.
+  """Makes one line of what goes wrong inside: in a config file, or where what it describes is first traced.
 
   Fields that do not fit each other or the data can fail there in any way.
 

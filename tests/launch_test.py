@@ -169,6 +169,12 @@ def test_a_bug_is_not_hidden(tmp_path, monkeypatch):
     command.main([RING, f"--workdir={tmp_path}"], "")
 
 
+@pytest.mark.parametrize("place", ["family.encoder.width=3000000", "train.steps_per_dispatch=10000000000000"])
+def test_what_is_too_large_for_the_memory(capsys, tmp_path, place):
+  error = _error(capsys, RING, f"--workdir={tmp_path / 'run'}", f"--config.{place}")
+  assert "llocat" in error and "make the model, train.batch_size" in error
+
+
 def test_train_sample_eval(tmp_path):
   run = lambda *flags: subprocess.run(
     [sys.executable, str(ROOT / "launch.py"), f"--workdir={tmp_path / 'run'}", *flags], capture_output=True, text=True

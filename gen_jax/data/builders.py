@@ -5,13 +5,30 @@ cache knows a local file by its bare name, so that MNIST and Fashion-MNIST, whos
 Here the files are parsed outside of TFDS, and images are stored as plain bytes.
 """
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from gen_jax.errors import InputError
 from gen_jax.types import Spec
+
+
+@contextlib.contextmanager
+def undamaged(folder: os.PathLike) -> Iterator[None]:
+  """Within it, records are read from `folder`.
+
+  Raises:
+    InputError: they are missing or damaged.
+  """
+  try:
+    yield
+  except RuntimeError as e:  # of array_record, whatever is wrong
+    what = str(e).partition(";")[0]
+    raise InputError(f"the records in {folder} are damaged ({what}): delete them, and they are made again") from None
 
 
 class Rows(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -48,6 +65,7 @@ class Rows(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def columns(self, split: str) -> dict[str, np.ndarray]:
     """The columns of a split, as they were prepared."""
     rows = self.as_data_source(split)
-    rows = rows.__getitems__(range(len(rows)))
+    with undamaged(self.data_path):
+      rows = rows.__getitems__(range(len(rows)))
     x = np.stack([row["image"] for row in rows])
     return {"x": x, "label": np.array([row["label"] for row in rows], np.int32)}

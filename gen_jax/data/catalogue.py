@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -9,6 +10,7 @@ from PIL import Image
 
 from gen_jax.data import decode
 from gen_jax.data.base import Split
+from gen_jax.data.builders import undamaged
 from gen_jax.errors import InputError, near
 
 
@@ -70,7 +72,8 @@ class Dataset:
       self._builder.download_and_prepare(download_config=config)
       if split.isidentifier() and split not in self._builder.info.splits:
         raise InputError(f"{self._dataset} has no split {split!r}: {near(split, self._builder.info.splits)}")
-      return Records(self._builder.as_data_source(split, decoders=decoders), image, label, shape)
+      rows = self._builder.as_data_source(split, decoders=decoders)
+    return Records(rows, image, label, shape, self._builder.data_path)
 
 
 class Records:
@@ -81,16 +84,18 @@ class Records:
     image: the feature that is the image.
     label: the feature that is the label, or None.
     shape: (height, width, channels) that every image is brought to.
+    folder: where the records are.
   """
 
-  def __init__(self, rows, image: str, label: str | None, shape: tuple[int, ...]):
-    self._rows, self._image, self._label, self._shape = rows, image, label, shape
+  def __init__(self, rows, image: str, label: str | None, shape: tuple[int, ...], folder: os.PathLike):
+    self._rows, self._image, self._label, self._shape, self._folder = rows, image, label, shape, folder
 
   def __len__(self) -> int:
     return len(self._rows)
 
   def __getitem__(self, index: np.ndarray) -> dict[str, np.ndarray]:
-    rows = self._rows.__getitems__(np.asarray(index).tolist())
+    with undamaged(self._folder):
+      rows = self._rows.__getitems__(np.asarray(index).tolist())
     out = {"x": np.stack([self._fit(row[self._image]) for row in rows])}
     if self._label is not None:
       out["label"] = np.array([row[self._label] for row in rows], np.int32)

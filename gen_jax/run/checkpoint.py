@@ -73,8 +73,8 @@ class Checkpoints:
       _write(draft / "state", state)
     except Exception as e:
       shutil.rmtree(draft, ignore_errors=True)
-      if _is_disk_full(e):
-        raise _disk_full(self.folder) from e
+      if (number := _system_error(e)) is not None:
+        raise _os_error(number, self.folder) from e
       raise
     if meshes.is_main():
       manifest = {"step": step, "config": self.config.to_dict(), "leaves": _leaves(state), "files": _digests(draft)}
@@ -131,7 +131,7 @@ class Checkpoints:
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     short = meshes.is_main() and shutil.disk_usage(self.folder).free < size
     if meshes.agree(short):  # all processes fail, or none; and all wait here until the folder is clean
-      raise _disk_full(self.folder)
+      raise _os_error(errno.ENOSPC, self.folder)
 
   def _sweep(self) -> None:
     """Deletes drafts, and the checkpoints beyond `keep`; renamed first, so that none with a number is half there."""
@@ -230,13 +230,13 @@ def _set_aside(path: pathlib.Path) -> None:
   os.rename(path, target)
 
 
-def _is_disk_full(error: Exception) -> bool:
-  """Whether a full disk is what reached us through other libraries."""
-  return any(word in str(error) for word in ("No space left", "ENOSPC", "Disk quota exceeded"))
+def _system_error(error: Exception) -> int | None:
+  """The number of the operating system's error that reached us through other libraries, in words."""
+  return next((number for number in errno.errorcode if os.strerror(number) in str(error)), None)
 
 
-def _disk_full(folder: pathlib.Path) -> OSError:
-  return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+def _os_error(number: int, folder: pathlib.Path) -> OSError:
+  return OSError(number, os.strerror(number), str(folder))
 
 
 def abstract(state: PyTree, shardings: PyTree) -> PyTree:

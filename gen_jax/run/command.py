@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -12,6 +13,7 @@ from gen_jax.errors import InputError, check_seed, near
 from gen_jax.run.signals import Stopped
 
 _MODES = {"train": (), "eval": ("--seed", "--raw"), "sample": ("--num", "--cond", "--seed", "--raw")}  # what each reads
+_OUT_OF_MEMORY = re.compile("out of memory|RESOURCE_EXHAUSTED", re.IGNORECASE)  # as XLA says it
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,10 +30,11 @@ def main(argv: Sequence[str], doc: str) -> int:
   except Stopped as e:
     print(e.message)
     return e.code
-  except (InputError, OSError) as e:
-    if "--traceback" in argv:
+  except Exception as e:
+    line = _explain(e)
+    if line is None or "--traceback" in argv:
       raise
-    print(f"error: {e if isinstance(e, InputError) else _explain(e)}", file=sys.stderr)
+    print(f"error: {line}", file=sys.stderr)
     return 2
   return 0
 
@@ -39,11 +42,11 @@ def main(argv: Sequence[str], doc: str) -> int:
 def leave(code: int) -> NoReturn:
   """Ends the process with the exit code of `main`.
 
-  After a signal at once: it may have come while a program was running on a device, in a thread of XLA's that would
-  outlive what it runs on and crash. Where there are other processes, they are told first, as at any end.
+  Where that is not 0, at once: a program that runs on a device, in a thread of XLA's, would outlive what it runs on and
+  crash, and what other threads left unfinished would complain. Other processes, where there are, are told first.
   """
   jax = sys.modules.get("jax")
-  if code > 128 and not (jax and jax.distributed.is_initialized()):
+  if code and not (jax and jax.distributed.is_initialized()):
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -116,11 +119,18 @@ def _run(flags: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     finish.write_samples(trained, flags.num, seed=flags.seed, cond=sample.parse(flags.cond))
 
 
-def _explain(error: OSError) -> str:
-  """One line with its remedy."""
+def _explain(error: Exception) -> str | None:
+  """One line with its remedy; None for what is nobody's input."""
+  if isinstance(error, InputError):
+    return str(error)
+  if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
+    what = str(error).strip().splitlines()[0].rstrip(".") if str(error) else "out of memory"
+    return f"{what}: make the model, train.batch_size, train.steps_per_dispatch or --num smaller"
+  if not isinstance(error, OSError):
+    return None
   place = f"{error.filename}: " if error.filename else ""
-  if error.errno in (errno.ENOSPC, errno.EDQUOT):
-    remedy = "free some space; the same command goes on from the last checkpoint"
+  if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    remedy = "make room, or raise the limit; the same command goes on from the last checkpoint"
   else:
     remedy = "choose a --workdir that you may write to"
   return f"{place}{error.strerror or error}: {remedy}"

@@ -44,7 +44,7 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
   file, remedy = workdir / "metrics.json", f"python launch.py --mode=eval --workdir={workdir}"
   try:
     record = json.loads(file.read_text())
-    caption(record)
+    list(tables({str(workdir): record}))  # it can be shown
     return record
   except OSError:
     raise InputError(f"no metrics.json in {workdir}: {remedy}") from None
@@ -89,7 +89,7 @@ def _print(title: str, header: list[str], rows: list[list[str]]) -> None:
     table.add_column(name, overflow="fold")
   for score, *values in zip(header[1:], *(row[1:] for row in rows), strict=True):
     table.add_row(score, *values)
-  Console().print(table)
+  Console(markup=False).print(table)
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import ml_collections
 
 from gen_jax import resolve
-from gen_jax.errors import InputError, check_seed, near
+from gen_jax.errors import InputError, check_seed, near, one_line
 from gen_jax.run import writer
 
 _SECTIONS = ("seed", "data", "family", "train", "evaluate")
@@ -114,18 +114,17 @@ def _read(path: str) -> Any:
     raise InputError(f"no config file {path}: {near(path, map(str, options))}")
   if file.suffix != ".py":
     raise InputError(f"{path} is not a config: those are Python files, as in configs/")
-  try:
-    spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
-    module = importlib.util.module_from_spec(spec)
+  spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
+  module = importlib.util.module_from_spec(spec)
+  with one_line(path):
     spec.loader.exec_module(module)
-  except SyntaxError as e:
-    raise InputError(f"{path}, line {e.lineno}: {e.msg}") from None
   if not hasattr(module, "get_config"):
     raise InputError(f"{path} defines no get_config(variant=None)")
   variants = getattr(module, "VARIANTS", {})
   if variant and variant not in variants:
     raise InputError(f"{path} has no variant {variant!r}: {near(variant, variants)}")
-  config = module.get_config(variant or None)
+  with one_line(path):
+    config = module.get_config(variant or None)
   if not isinstance(config, ml_collections.ConfigDict | Mapping):
     raise InputError(f"{path}: get_config(variant=None) should return a ConfigDict")
   return config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)

@@ -3,10 +3,9 @@
 import dataclasses
 import math
 import os
-import pathlib
 import re
 import time
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -18,6 +17,7 @@ from gen_jax.family import Family, HasLatents
 from gen_jax.ops.shapes import batches
 from gen_jax.run import compile as compiling
 from gen_jax.run import mesh as meshes
+from gen_jax.run import writer
 from gen_jax.solvers.base import check_finite
 from gen_jax.types import Key, PyTree, Spec
 
@@ -158,18 +158,17 @@ def _value(text: str) -> int | str | np.ndarray:
 
 def save(path: str | os.PathLike, spec: Spec, x: np.ndarray, cond: dict[str, np.ndarray] | None = None) -> None:
   """An npz with `x`, uint8 [N, H, W, C] for images and float32 [N, D] for vectors, and the rows of each condition."""
-  draft = pathlib.Path(path).with_suffix(".tmp")
-  with draft.open("wb") as f:
+  with writer.replacing(path) as f:
     np.savez(f, x=to_uint8(x) if spec.kind == "image" else x.astype(np.float32), **(cond or {}))
-  os.replace(draft, path)
 
 
 def picture(path: str | os.PathLike, spec: Spec, x: np.ndarray, columns: int | None = None) -> None:
   """A PNG of samples: a grid of images, or a scatter plot of the first two coordinates of vectors."""
-  if spec.kind == "image":
-    _grid(path, to_uint8(x), columns or math.ceil(math.sqrt(len(x))))
-  else:
-    _scatter(path, x)
+  with writer.replacing(path) as f:
+    if spec.kind == "image":
+      _grid(f, to_uint8(x), columns or math.ceil(math.sqrt(len(x))))
+    else:
+      _scatter(f, x)
 
 
 def columns(family: Family) -> int | None:
@@ -177,7 +176,7 @@ def columns(family: Family) -> int | None:
   return family.spec.classes if "label" in family.conditions and family.spec.classes <= 20 else None
 
 
-def _grid(path: str | os.PathLike, x: np.ndarray, columns: int) -> None:
+def _grid(file: BinaryIO, x: np.ndarray, columns: int) -> None:
   from PIL import Image
 
   x = x[..., :3] if x.shape[-1] >= 3 else np.repeat(x[..., :1], 3, -1)
@@ -188,14 +187,14 @@ def _grid(path: str | os.PathLike, x: np.ndarray, columns: int) -> None:
   sheet = np.zeros((rows * columns, h + 1, w + 1, 3), np.uint8)  # a line of black between tiles
   sheet[:num, :h, :w] = x
   sheet = sheet.reshape(rows, columns, h + 1, w + 1, 3).swapaxes(1, 2).reshape(rows * (h + 1), columns * (w + 1), 3)
-  Image.fromarray(sheet[:-1, :-1]).save(path, format="PNG")
+  Image.fromarray(sheet[:-1, :-1]).save(file, format="PNG")
 
 
-def _scatter(path: str | os.PathLike, x: np.ndarray) -> None:
+def _scatter(file: BinaryIO, x: np.ndarray) -> None:
   from matplotlib.figure import Figure
 
   figure = Figure(figsize=(5, 5))
   axes = figure.add_subplot()
   axes.scatter(x[:, 0], x[:, 1] if x.shape[1] > 1 else np.zeros(len(x)), s=2)
   axes.set_aspect("equal")
-  figure.savefig(path, dpi=120, format="png")
+  figure.savefig(file, dpi=120, format="png")

@@ -7,7 +7,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -192,9 +192,22 @@ def truncate(path: pathlib.Path, step: int) -> None:
 
 def write(path: pathlib.Path, text: str) -> None:
   """Replaces a file, all or nothing."""
+  with replacing(path) as f:
+    f.write(text.encode())
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+  """A file to write into, which takes the place of `path` once it is complete."""
+  path = pathlib.Path(path)
   draft = path.with_name(path.name + ".tmp")
-  draft.write_text(text, encoding="utf-8")
-  os.replace(draft, path)
+  try:
+    with draft.open("wb") as f:
+      yield f
+    os.replace(draft, path)
+  except BaseException:
+    draft.unlink(missing_ok=True)
+    raise
 
 
 def plot(workdir: pathlib.Path) -> pathlib.Path:
@@ -210,7 +223,8 @@ def plot(workdir: pathlib.Path) -> pathlib.Path:
     axes.set_ylabel(name)
   axes.set_xlabel("step")
   axes.grid(alpha=0.3)
-  figure.savefig(workdir / "loss.png", dpi=120)
+  with replacing(workdir / "loss.png") as f:
+    figure.savefig(f, dpi=120, format="png")
   return workdir / "loss.png"
 
 
@@ -224,7 +238,8 @@ def curves(path: pathlib.Path, x: list[float], ys: dict[str, list[float]], label
     axes.plot(x, y, marker="o", label=name)
   axes.legend()
   axes.grid(alpha=0.3)
-  figure.savefig(path, dpi=120)
+  with replacing(path) as f:
+    figure.savefig(f, dpi=120, format="png")
 
 
 def record(workdir: pathlib.Path, metrics: dict[str, Any]) -> None:

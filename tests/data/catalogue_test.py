@@ -70,6 +70,15 @@ def test_rows(data_dir):
   assert "label" not in unlabelled.split("test")[np.array([0])]
 
 
+@pytest.mark.parametrize("harm", [lambda file: file.unlink(), lambda file: file.write_bytes(file.read_bytes()[:300])])
+def test_damaged_records_are_named(tmp_path, harm):
+  split = tiny(tmp_path).split("train")
+  (file,) = tmp_path.glob("tiny_photos/*/*train.array_record*")
+  harm(file)
+  with pytest.raises(InputError, match=r"records in .*1\.0\.0 are damaged .*: delete them"):
+    split[np.array([0])]
+
+
 def test_where_tensorflow_is_needed_the_error_names_the_extra(data_dir):
   with pytest.raises(InputError, match=r"pip install gen_jax\[tensorflow\]"):
     tiny(data_dir, dataset="tiny_arrays").split("train")

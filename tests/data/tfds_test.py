@@ -181,6 +181,16 @@ def test_a_damaged_copy_is_named_and_made_again_once_deleted(tmp_path):
   np.testing.assert_array_equal(open_again().columns["label"], rows("train")[1])
 
 
+def test_damaged_records_are_named(tmp_path):
+  write_four_files(tmp_path)
+  tfds.MNIST(manual_dir=str(tmp_path), data_dir=str(tmp_path / "prepared")).split("train")
+  (copy,) = tmp_path.glob("prepared/mnist_*/train.npz")
+  copy.unlink()  # so that it is made again from the records
+  (records,) = tmp_path.glob("prepared/mnist_*/*/*train.array_record*")
+  records.write_bytes(records.read_bytes()[:200])
+  refuse(tmp_path, str(records.parent), "delete them")
+
+
 def test_files_are_downloaded_where_none_are_given(tmp_path, monkeypatch):
   (tmp_path / "site").mkdir()
   write_four_files(tmp_path / "site")

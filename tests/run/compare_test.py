@@ -45,14 +45,22 @@ def test_markdown(runs, monkeypatch, capsys):
   assert "| c |" in second and "| a |" not in second  # another n is another table
 
 
+def test_names_are_shown_as_they_are(runs, monkeypatch, capsys, tmp_path):
+  (tmp_path / "run[").mkdir()
+  (tmp_path / "a").rename(tmp_path / "run[" / "b]")
+  assert call(monkeypatch, "run[/b]") == 0
+  assert "run[/b]" in capsys.readouterr().out
+
+
 def test_table(runs, monkeypatch, capsys):
   assert call(monkeypatch, *runs) == 0
   assert "digits (accuracy 99.00%)" in " ".join(capsys.readouterr().out.split())
 
 
-def test_overrides_are_shown_and_what_is_no_evaluation_is_named(runs, monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("other", ["[1, 2]", json.dumps({k: v for k, v in RECORD.items() if k != "step"})])
+def test_overrides_are_shown_and_what_is_no_evaluation_is_named(runs, monkeypatch, capsys, tmp_path, other):
   (tmp_path / "b" / "metrics.json").write_text(json.dumps(RECORD | {"overrides": ["family.steps: 8 -> 16"]}))
-  (tmp_path / "c" / "metrics.json").write_text("[1, 2]")
+  (tmp_path / "c" / "metrics.json").write_text(other)
   assert call(monkeypatch, *runs, "--markdown") == 2
   captured = capsys.readouterr()
   assert "| b | EMA, step 10; family.steps: 8 -> 16 | 2.5 |" in captured.out and "| a | EMA, step 10 |" in captured.out

@@ -90,6 +90,12 @@ def test_files(tmp_path, config_file):
   (tmp_path / "bad.py").write_text("def get_config(:\n")
   with pytest.raises(InputError, match=r"bad.py, line 1"):
     configs.load(str(tmp_path / "bad.py"))
+  (tmp_path / "raises.py").write_text("import nonesuch")
+  with pytest.raises(InputError, match=r"raises.py: ModuleNotFoundError: No module named 'nonesuch'"):
+    configs.load(str(tmp_path / "raises.py"))
+  (tmp_path / "raises.py").write_text("def get_config(variant=None):\n  return missing")
+  with pytest.raises(InputError, match=r"raises.py: NameError"):
+    configs.load(str(tmp_path / "raises.py"))
   (tmp_path / "empty.py").write_text("")
   with pytest.raises(InputError, match="defines no get_config"):
     configs.load(str(tmp_path / "empty.py"))

@@ -81,6 +81,14 @@ def test_full_disk_is_an_error(tmp_path, monkeypatch):
     _write(tmp_path, 0, 20, 20)
 
 
+def test_a_file_that_cannot_be_completed_leaves_the_old_one(tmp_path):
+  (tmp_path / "samples.png").write_bytes(b"old")
+  with pytest.raises(OSError), writer.replacing(tmp_path / "samples.png") as f:
+    f.write(b"half of the ")
+    raise OSError
+  assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
 def test_plot_and_record(tmp_path):
   _write(tmp_path, 0, 40, 40)
   assert writer.plot(tmp_path).stat().st_size > 1000
