@@ -4,8 +4,7 @@
 
 The run is one of `configs/diffusion_scenes.py` with scenes of two digits; its condition is hidden. For test scenes it
 is given what the variants `superresolution` and `inpainting` are conditioned on, and a digit reader looks for the
-digits of the scene at their places, as it does for those variants. Prints a table; its last row
-are the scenes.
+digits of the scene at their places, as it does for those variants. Prints a table; its last row is of the scenes.
 """
 
 import argparse

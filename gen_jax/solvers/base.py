@@ -15,7 +15,7 @@ from gen_jax.errors import InputError
 from gen_jax.ops.shapes import expand
 from gen_jax.types import Array, Key, PyTree
 
-_SLACK = 1e-5  # relative: what rounding to float32 may add to a time
+SLACK = 1e-5  # relative: what rounding to float32 may add to a time
 
 Noise = Callable[[Key, Array, Array, Array], Array]  # (key, x, t, s) -> (w(s) - w(t)) / sqrt|s - t|, of the shape of x
 
@@ -204,7 +204,7 @@ def check_times(ts: Any, t_min: float = -np.inf, t_max: float = np.inf) -> None:
     what = "repeats" if gaps[i] == 0 else "is out of order"
     raise InputError(f"times[{i + 1}] = {ts[i + 1]:.6g} {what} after {ts[i]:.6g}: times should rise or fall throughout")
   for t in (ts[0], ts[-1]):
-    if not t_min * (1 - _SLACK) <= t <= t_max * (1 + _SLACK):
+    if not t_min * (1 - SLACK) <= t <= t_max * (1 + SLACK):
       raise InputError(f"time {t:.6g} is outside the path's times, {t_min:.6g} to {t_max:.6g}")
 
 

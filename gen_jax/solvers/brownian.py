@@ -3,19 +3,16 @@
 import jax
 import jax.numpy as jnp
 
-from gen_jax.solvers.base import Noise
+from gen_jax.solvers.base import SLACK, Noise
 from gen_jax.types import Array, Key
-
-_SLACK = 1e-5  # what rounding may put a time outside by
 
 
 def tree(key: Key, start: float, end: float, depth: int = 24) -> Noise:
   """A virtual Brownian tree on [start, end], arXiv:2001.01328: w(t) by bridges from the whole to a leaf.
 
   For the `noise` of a problem: `path.problem(denoise)._replace(noise=brownian.tree(key, t_min, t_max))` follows one
-  Brownian path whatever the grid; the key of `integrate` is then not read. Times are scalars; outside
-  of the interval it gives NaN.
-  A step costs 2 `depth` draws, and its variance is off by a share of (end - start) / 2^depth / |s - t|.
+  Brownian path whatever the grid; the key of `integrate` is then not read. Times are scalars; outside of the interval
+  it gives NaN. A step costs 2 `depth` draws, and its variance is off by a share of (end - start) / 2^depth / |s - t|.
 
   Args:
     key: the path.
@@ -41,7 +38,7 @@ def tree(key: Key, start: float, end: float, depth: int = 24) -> Noise:
     index, low = jnp.uint32(1), jnp.zeros_like(place)
     _, low, w_low, w_high = jax.lax.fori_loop(0, depth, halve, (index, low, jnp.zeros_like(x), draw(0)))
     value = w_low + (place - low) * 2.0**depth * (w_high - w_low)
-    return jnp.where(jnp.abs((t - start) / (end - start) - 0.5) < 0.5 + _SLACK, value, jnp.nan)
+    return jnp.where(jnp.abs((t - start) / (end - start) - 0.5) < 0.5 + SLACK, value, jnp.nan)
 
   def noise(_, x: Array, t: Array, s: Array) -> Array:
     return (w(x, s) - w(x, t)) / jnp.sqrt(jnp.abs(s - t) / (end - start))
