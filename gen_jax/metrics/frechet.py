@@ -9,7 +9,6 @@ d^2 / (2 n) apart, in units of its variance. Numbers at different n are therefor
 import dataclasses
 
 import numpy as np
-from scipy.linalg import blas, lapack
 
 from gen_jax.errors import InputError
 
@@ -48,12 +47,12 @@ class Moments:
 
 def moments(x: np.ndarray) -> Moments:
   """The moments of features x [N, D]."""
+  from scipy.linalg import blas  # an eighth of a second, which no training has to wait for
+
   x = np.asarray(x)
   mean = x.mean(0, dtype=np.float64)
   lower = np.zeros((x.shape[1], x.shape[1]), order="F")
-  rows = np.empty(
-    (min(_ROWS, len(x)), x.shape[1])
-  )  # in float64 a few at a time: fresh memory costs as much as the sums
+  rows = np.empty((min(_ROWS, len(x)), x.shape[1]))  # a few at a time: fresh memory costs as much as the sums
   for start in range(0, len(x), _ROWS):
     part = x[start : start + _ROWS]
     off = np.subtract(part, mean, out=rows[: len(part)])
@@ -79,6 +78,8 @@ def _trace_root(c1: np.ndarray, c2: np.ndarray) -> float:
 
   A is Cholesky's factor, or the scaled eigenvectors of a singular matrix (n <= D).
   """
+  from scipy.linalg import lapack
+
   a, failed = lapack.dpotrf(c1, lower=1)
   if not failed:
     product, _ = lapack.dsygst(c2, a, itype=2, lower=1)  # its lower half, in a quarter of the operations

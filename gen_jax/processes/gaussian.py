@@ -99,12 +99,13 @@ def cosine(offset: float = 0.008, t_min: float = 1e-3, t_max: float = 0.995) -> 
   """
   require(offset=(offset, 0 <= offset < math.inf, "at least 0"))
   _check_times(t_min, t_max, 1.0)
-  scale = jnp.pi / 2 / (1 + offset)
-  start = float(offset * scale)
+  scale = math.pi / 2 / (1 + offset)
+  start = offset * scale
+  first = math.cos(start)
   # cos^2 a - cos^2 b = sin(b - a) sin(b + a)
-  square = lambda t: jnp.sin(t * scale) * jnp.sin(t * scale + 2 * start) / jnp.cos(start) ** 2
+  square = lambda t: jnp.sin(t * scale) * jnp.sin(t * scale + 2 * start) / first**2
   return Gaussian(
-    alpha=lambda t: jnp.cos(t * scale + start) / jnp.cos(start),
+    alpha=lambda t: jnp.cos(t * scale + start) / first,
     sigma=lambda t: jnp.sqrt(square(t)),
     t_min=t_min,
     t_max=t_max,

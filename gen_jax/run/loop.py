@@ -73,10 +73,12 @@ class Loop:
     self.checkpoints.clear(found[0] if found else 0)
     return found
 
-  def init(self) -> State:
-    """The state before the first step."""
+  def init(self) -> Callable[[], State]:
+    """What makes the state before the first step, compiled."""
     places = jax.tree.map(lambda a: a.sharding, self.like)
-    return compiling.jit(self._init, out_shardings=places)(self._seed, self.feed.store, _item(self._example, 0))
+    given = self._seed, self.feed.store, _item(self._example, 0)
+    compiled = compiling.jit(self._init, out_shardings=places).lower(*given).compile()
+    return lambda: compiled(*given)
 
   @functools.cached_property
   def like(self) -> State:

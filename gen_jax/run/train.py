@@ -97,13 +97,16 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
     checkpoints = checkpoint.Checkpoints(workdir, config, options.keep)
     loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
     found = loop.restore()
-    with futures.ThreadPoolExecutor(2) as pool:  # the way to the first step is compiling: two programs at once
-      program = loop.program()
-      ready = pool.submit(program.compile)  # first, as it takes longest
+    pool = futures.ThreadPoolExecutor(2)  # the way to the first step is compiling, beside which the next is traced
+    try:
       fresh = None if found else pool.submit(loop.init)
+      program = loop.program()
+      ready = pool.submit(program.compile)
       rehearse(family, loop.like.params, scoring)
-      step, state = found or (0, fresh.result())
       ready.result()
+      step, state = found or (0, fresh.result()())
+    finally:
+      pool.shutdown(wait=False, cancel_futures=True)  # what went wrong is said at once
     meshes.barrier("compared")
     if meshes.is_main():  # not before: what was refused leaves no directory behind
       checkpoints.folder.mkdir(parents=True, exist_ok=True)

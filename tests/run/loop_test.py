@@ -61,7 +61,7 @@ def _run(tmp_path, config, family=None, **options):
   )
   checkpoints = Checkpoints(tmp_path, config, options.keep)
   loop = Loop(family=family or Counter(), feed=data, options=options, seed=3, mesh=mesh, checkpoints=checkpoints)
-  step, state = loop.restore() or (0, loop.init())
+  step, state = loop.restore() or (0, loop.init()())
   with Writer(tmp_path, first=step, last=options.steps, batch_size=10, log_every=options.log_every) as log:
     return loop.run(step, state, loop.program(), log, Signals())
 
