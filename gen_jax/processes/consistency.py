@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from gen_jax.ops.linear import adjoint
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.student import Student, jump
 from gen_jax.solvers.grids import lay
@@ -96,11 +97,14 @@ def known(measure: Callable[[Array], Array], y: Array, iterations: int = 20) -> 
     measure: A, linear, [B, ...] -> [B, ...], each example by itself.
     y: what is known, [B, ...].
     iterations: of conjugate gradients, at most; one is enough where A A^T is a multiple of the identity.
+
+  Raises:
+    InputError: `measure` is not linear; when it is called.
   """
 
   def fix(x):
-    transposed = jax.linear_transpose(measure, x)
-    v, _ = jax.scipy.sparse.linalg.cg(lambda v: measure(transposed(v)[0]), y - measure(x), maxiter=iterations)
-    return x + transposed(v)[0]
+    transposed = adjoint(measure, x)
+    v, _ = jax.scipy.sparse.linalg.cg(lambda v: measure(transposed(v)), y - measure(x), maxiter=iterations)
+    return x + transposed(v)
 
   return fix

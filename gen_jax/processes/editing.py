@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.errors import InputError, require
+from gen_jax.ops.linear import adjoint
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.guidance import Denoise
@@ -140,15 +141,18 @@ def posterior(
     noise: standard deviation of its noise.
     std: standard deviation of the data.
     iterations: of conjugate gradients, at most.
+
+  Raises:
+    InputError: `measure` is not linear; when it is called.
   """
 
   def guided(t, xt):
     x0, pull = jax.vjp(lambda xt: denoise(t, xt), xt)
-    transposed = jax.linear_transpose(measure, x0)
+    transposed = adjoint(measure, x0)
     a2, s2 = path.alpha(t) ** 2, path.sigma(t) ** 2
     r2 = s2 * std**2 / (s2 + a2 * std**2)
-    spread = lambda v: expand(r2, v) * measure(transposed(v)[0]) + noise**2 * v
+    spread = lambda v: expand(r2, v) * measure(transposed(v)) + noise**2 * v
     v, _ = jax.scipy.sparse.linalg.cg(spread, y - measure(x0), maxiter=iterations)
-    return x0 + expand(s2 / path.alpha(t), xt) * pull(transposed(v)[0])[0]
+    return x0 + expand(s2 / path.alpha(t), xt) * pull(transposed(v))[0]
 
   return guided

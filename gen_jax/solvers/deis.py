@@ -29,9 +29,10 @@ def deis(order: int = 3, variable: Literal["t", "rho", "log_rho"] = "log_rho") -
     variable: what eps is a polynomial in: time, sigma / alpha, or its logarithm, as most code does.
 
   Raises:
-    InputError: an order below 1.
+    InputError: an order below 1, or another variable.
   """
-  require(order=(order, order >= 1, "at least 1"))
+  known = f"one of {', '.join(_VARIABLES)}"
+  require(order=(order, order >= 1, "at least 1"), variable=(variable, variable in _VARIABLES, known))
   place, slope = _VARIABLES[variable]
 
   def step(p, key, x, t, s, carry):

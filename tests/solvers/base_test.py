@@ -164,6 +164,7 @@ def test_weak_order(solver):
   "make, message",
   [
     (lambda: deis.deis(0), "order = 0 should be at least 1"),
+    (lambda: deis.deis(3, "sigma"), "variable = sigma should be one of t, rho, log_rho"),
     (lambda: deis.ipndm(7), "order = 7 should be from 1 to 4"),
     (lambda: adams.unipc(0), "order = 0 should be at least 1"),
     (lambda: adams.sa_solver(predictor=0), "predictor = 0 should be at least 1"),
