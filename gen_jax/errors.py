@@ -17,15 +17,19 @@ def one_line(place: str) -> Iterator[None]:
   Fields that do not fit each other or the data can fail there in any way.
 
   Raises:
-    InputError: `place`, and the first line of what was raised inside. An OSError stays what it is.
+    InputError: `place`, and what was raised inside, in short.
   """
   try:
     yield
-  except (InputError, OSError):
+  except InputError:
     raise
   except Exception as e:
-    first = next((f": {line.strip()}" for line in str(e).splitlines() if line.strip()), "")
-    raise InputError(f"{place}: {type(e).__name__}{first} (--traceback shows where)") from e
+    raise InputError(f"{place}: {in_short(e)} (--traceback shows where)") from e
+
+
+def in_short(error: Exception) -> str:
+  """The kind of an error, and the first line of what it says."""
+  return ": ".join([type(error).__name__, *[line.strip() for line in str(error).splitlines() if line.strip()][:1]])
 
 
 def require(**fields: tuple[Any, bool, str]) -> None:

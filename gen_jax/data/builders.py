@@ -18,17 +18,19 @@ from gen_jax.types import Spec
 
 
 @contextlib.contextmanager
-def undamaged(folder: os.PathLike) -> Iterator[None]:
+def readable(folder: os.PathLike) -> Iterator[None]:
   """Within it, records are read from `folder`.
 
   Raises:
-    InputError: they are missing or damaged.
+    InputError: they cannot be read.
   """
   try:
     yield
-  except RuntimeError as e:  # of array_record, whatever is wrong
-    what = str(e).partition(";")[0]
-    raise InputError(f"the records in {folder} are damaged ({what}): delete them, and they are made again") from None
+  except RuntimeError as e:
+    if type(e) is not RuntimeError:  # which is array_record's, whatever is wrong
+      raise
+    what, remedy = str(e).partition(";")[0], "where it is damaged, delete this folder, and it is made again"
+    raise InputError(f"the records in {folder} cannot be read ({what}): {remedy}") from None
 
 
 class Rows(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -65,7 +67,7 @@ class Rows(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def columns(self, split: str) -> dict[str, np.ndarray]:
     """The columns of a split, as they were prepared."""
     rows = self.as_data_source(split)
-    with undamaged(self.data_path):
+    with readable(self.data_path):
       rows = rows.__getitems__(range(len(rows)))
     x = np.stack([row["image"] for row in rows])
     return {"x": x, "label": np.array([row["label"] for row in rows], np.int32)}

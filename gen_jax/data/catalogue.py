@@ -10,8 +10,8 @@ from PIL import Image
 
 from gen_jax.data import decode
 from gen_jax.data.base import Split
-from gen_jax.data.builders import undamaged
-from gen_jax.errors import InputError, near
+from gen_jax.data.builders import readable
+from gen_jax.errors import InputError, in_short, near
 
 
 class Dataset:
@@ -94,7 +94,7 @@ class Records:
     return len(self._rows)
 
   def __getitem__(self, index: np.ndarray) -> dict[str, np.ndarray]:
-    with undamaged(self._folder):
+    with readable(self._folder):
       rows = self._rows.__getitems__(np.asarray(index).tolist())
     out = {"x": np.stack([self._fit(row[self._image]) for row in rows])}
     if self._label is not None:
@@ -128,4 +128,4 @@ def _explained(dataset: str):
     remedy = "set data.data_dir to another folder to prepare it as array_record"
     raise InputError(f"{dataset} is there in a format that needs TensorFlow: {remedy}") from None
   except (OSError, ValueError, AssertionError, tfds.download.DownloadError) as e:
-    raise InputError(f"cannot prepare {dataset}: {str(e).strip().splitlines()[0]}") from None
+    raise InputError(f"cannot prepare {dataset}: {in_short(e)}") from None

@@ -3,20 +3,23 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, in_short
 from gen_jax.types import Array
 
+Map = Callable[[Array], Array]
 
-def adjoint(measure: Callable[[Array], Array], x: Array) -> Callable[[Array], Array]:
-  """A^T of the linear map `measure`, A, as a function of what A gives of an x of this shape.
+
+def linear_part(measure: Map, x: Array) -> tuple[Map, Map]:
+  """(A, A^T) of the map `measure`, x -> A x + b, of which x is an example.
 
   Raises:
-    InputError: it is not linear.
+    InputError: it is not of that form.
   """
-  transposed = jax.linear_transpose(measure, x)
   try:
+    transposed = jax.linear_transpose(measure, x)
     jax.eval_shape(transposed, jax.eval_shape(measure, x))
   except Exception as e:  # what JAX raises depends on where it stops being linear
-    raise InputError(f"measure should be linear: {str(e).strip().splitlines()[0]}") from e
-  return lambda v: transposed(v)[0]
+    raise InputError(f"measure should be linear: {in_short(e)}") from e
+  return lambda v: measure(v) - measure(jnp.zeros_like(v)), lambda v: transposed(v)[0]

@@ -90,7 +90,7 @@ class Flow:
 class Dequantized:
   """The density of the probability flow at data with uniform noise that fills the intervals of their levels.
 
-  Of vectors, and of images for models that were trained with such noise: others have next to no density there.
+  A model that was trained on the levels themselves has next to no density between them.
 
   Attributes:
     flow: how the density is taken.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from gen_jax.ops.linear import adjoint
+from gen_jax.ops.linear import linear_part
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.student import Student, jump
 from gen_jax.solvers.grids import lay
@@ -94,7 +94,7 @@ def known(measure: Callable[[Array], Array], y: Array, iterations: int = 20) -> 
   A mask makes it inpainting, a mean over channels colorization, means of squares of pixels super-resolution.
 
   Args:
-    measure: A, linear, [B, ...] -> [B, ...], each example by itself.
+    measure: A, [B, ...] -> [B, ...], each example by itself; it may add a constant.
     y: what is known, [B, ...].
     iterations: of conjugate gradients, at most; one is enough where A A^T is a multiple of the identity.
 
@@ -103,8 +103,8 @@ def known(measure: Callable[[Array], Array], y: Array, iterations: int = 20) -> 
   """
 
   def fix(x):
-    transposed = adjoint(measure, x)
-    v, _ = jax.scipy.sparse.linalg.cg(lambda v: measure(transposed(v)), y - measure(x), maxiter=iterations)
-    return x + transposed(v)
+    forward, back = linear_part(measure, x)
+    v, _ = jax.scipy.sparse.linalg.cg(lambda v: forward(back(v)), y - measure(x), maxiter=iterations)
+    return x + back(v)
 
   return fix

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.errors import InputError, require
-from gen_jax.ops.linear import adjoint
+from gen_jax.ops.linear import linear_part
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.guidance import Denoise
@@ -136,7 +136,7 @@ def posterior(
   Args:
     denoise: the model.
     path: alpha and sigma.
-    measure: A, linear, from [B, ...] to [B, ...], each example by itself.
+    measure: A, from [B, ...] to [B, ...], each example by itself; it may add a constant.
     y: what was measured, [B, ...].
     noise: standard deviation of its noise.
     std: standard deviation of the data.
@@ -148,11 +148,11 @@ def posterior(
 
   def guided(t, xt):
     x0, pull = jax.vjp(lambda xt: denoise(t, xt), xt)
-    transposed = adjoint(measure, x0)
+    forward, back = linear_part(measure, x0)
     a2, s2 = path.alpha(t) ** 2, path.sigma(t) ** 2
     r2 = s2 * std**2 / (s2 + a2 * std**2)
-    spread = lambda v: expand(r2, v) * measure(transposed(v)) + noise**2 * v
+    spread = lambda v: expand(r2, v) * forward(back(v)) + noise**2 * v
     v, _ = jax.scipy.sparse.linalg.cg(spread, y - measure(x0), maxiter=iterations)
-    return x0 + expand(s2 / path.alpha(t), xt) * pull(transposed(v))[0]
+    return x0 + expand(s2 / path.alpha(t), xt) * pull(back(v))[0]
 
   return guided

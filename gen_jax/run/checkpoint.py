@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, in_short
 from gen_jax.family import State
 from gen_jax.run import config as configs
 from gen_jax.run import mesh as meshes
@@ -73,7 +73,7 @@ class Checkpoints:
       _write(draft / "state", state)
     except Exception as e:
       shutil.rmtree(draft, ignore_errors=True)
-      if (number := _system_error(e)) is not None:
+      if number := _refused(e):
         raise _os_error(number, self.folder) from e
       raise
     if meshes.is_main():
@@ -150,7 +150,7 @@ class Checkpoints:
       with _quiet(), ocp.StandardCheckpointer() as checkpointer:
         return checkpointer.restore(folder / "state", like)
     except Exception as e:  # orbax raises whatever lies below it
-      raise _Unusable(f"orbax cannot read it: {str(e).strip().splitlines()[0]}") from e
+      raise _Unusable(f"orbax cannot read it: {in_short(e)}") from e
 
 
 def _write(path: pathlib.Path, state: State) -> None:
@@ -230,9 +230,10 @@ def _set_aside(path: pathlib.Path) -> None:
   os.rename(path, target)
 
 
-def _system_error(error: Exception) -> int | None:
-  """The number of the operating system's error that reached us through other libraries, in words."""
-  return next((number for number in errno.errorcode if os.strerror(number) in str(error)), None)
+def _refused(error: Exception) -> int | None:
+  """Why the file system takes no more, where that is what reached us through other libraries, in words."""
+  reasons = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)
+  return next((number for number in reasons if os.strerror(number) in str(error)), None)
 
 
 def _os_error(number: int, folder: pathlib.Path) -> OSError:

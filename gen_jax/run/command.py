@@ -1,15 +1,16 @@
 """The command line: what it may say, what it does, and how it fails in one line."""
 
 import argparse
+import contextlib
 import errno
 import os
 import pathlib
 import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
-from gen_jax.errors import InputError, check_seed, near
+from gen_jax.errors import InputError, check_seed, in_short, near
 from gen_jax.run.signals import Stopped
 
 _MODES = {"train": (), "eval": ("--seed", "--raw"), "sample": ("--num", "--cond", "--seed", "--raw")}  # what each reads
@@ -28,13 +29,13 @@ def main(argv: Sequence[str], doc: str) -> int:
   try:
     _run(*parse(argv, doc))
   except Stopped as e:
-    print(e.message)
+    _say(e.message, sys.stdout)
     return e.code
   except Exception as e:
     line = _explain(e)
     if line is None or "--traceback" in argv:
       raise
-    print(f"error: {line}", file=sys.stderr)
+    _say(f"error: {line}", sys.stderr)
     return 2
   return 0
 
@@ -47,10 +48,16 @@ def leave(code: int) -> NoReturn:
   """
   jax = sys.modules.get("jax")
   if code and not (jax and jax.distributed.is_initialized()):
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+      _say("", stream)
     os._exit(code)
   sys.exit(code)
+
+
+def _say(text: str, stream: TextIO) -> None:
+  """Prints `text`, and what was to be printed before, unless nobody reads it any more."""
+  with contextlib.suppress(OSError):
+    print(text, file=stream, end="\n" if text else "", flush=True)
 
 
 def parse(argv: Sequence[str], doc: str = "") -> tuple[argparse.Namespace, list[tuple[str, str]]]:
@@ -124,8 +131,8 @@ def _explain(error: Exception) -> str | None:
   if isinstance(error, InputError):
     return str(error)
   if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
-    what = str(error).strip().splitlines()[0].rstrip(".") if str(error) else "out of memory"
-    return f"{what}: make the model, train.batch_size, train.steps_per_dispatch or --num smaller"
+    fields = "train.batch_size, train.steps_per_dispatch, train.max_resident_bytes, evaluate.batch_size"
+    return f"{in_short(error).rstrip('.')}: make the model, {fields} or --num smaller"
   if not isinstance(error, OSError):
     return None
   place = f"{error.filename}: " if error.filename else ""

@@ -89,7 +89,7 @@ def _print(title: str, header: list[str], rows: list[list[str]]) -> None:
     table.add_column(name, overflow="fold")
   for score, *values in zip(header[1:], *(row[1:] for row in rows), strict=True):
     table.add_row(score, *values)
-  Console(markup=False).print(table)
+  Console(markup=False, emoji=False).print(table)
 
 
 def main() -> int:

@@ -151,7 +151,7 @@ def show(record: dict[str, Any]) -> None:
     if isinstance(value, float) and not name.endswith(("_floor", "_error")) and name != "features_accuracy":
       label = f"{name} ({record['log_prob_kind']})" if name == "log_prob" else name
       table.add_row(label, *(spell(v) for v in (value, record.get(f"{name}_error"), record.get(f"{name}_floor"))))
-  Console(markup=False).print(table)
+  Console(markup=False, emoji=False).print(table)
 
 
 def caption(record: dict[str, Any]) -> str:

@@ -103,10 +103,11 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
       program = loop.program()
       ready = pool.submit(program.compile)
       rehearse(family, loop.like.params, scoring)
-      ready.result()
+      for done in futures.as_completed([ready] if found else [ready, fresh]):
+        done.result()
       step, state = found or (0, fresh.result()())
     finally:
-      pool.shutdown(wait=False, cancel_futures=True)  # what went wrong is said at once
+      pool.shutdown(wait=False, cancel_futures=True)  # what went wrong is said before the rest is compiled
     meshes.barrier("compared")
     if meshes.is_main():  # not before: what was refused leaves no directory behind
       checkpoints.folder.mkdir(parents=True, exist_ok=True)

@@ -55,10 +55,10 @@ def span(grid: Grid, path: Any, num: int) -> Array:
 
 def _laid(grid: Grid, path: Any, num: int) -> tuple[Array, bool]:
   """The times, unchecked, and whether log(alpha / sigma) is known to be infinite at an end of the path."""
-  ends = np.array([path.t_max, path.t_min])
-  with jax.ensure_compile_time_eval():  # which would compile every operation on constants by itself
-    ts, ends = jax.jit(lambda ends: (grid(path, num), half_log_snr(path, ends)))(ends)
-  return ts, not isinstance(ends, jax.core.Tracer) and not np.isfinite(ends).all()
+  ends = np.array([path.t_max, path.t_min])  # an argument: operations on constants would be compiled one by one
+  with jax.ensure_compile_time_eval():
+    ts, ratios = jax.jit(lambda ends: (grid(path, num), half_log_snr(path, ends)))(ends)
+  return ts, not isinstance(ratios, jax.core.Tracer) and not np.isfinite(ratios).all()
 
 
 def linear() -> Grid:

@@ -188,7 +188,10 @@ def test_damaged_records_are_named(tmp_path):
   copy.unlink()  # so that it is made again from the records
   (records,) = tmp_path.glob("prepared/mnist_*/*/*train.array_record*")
   records.write_bytes(records.read_bytes()[:200])
-  refuse(tmp_path, str(records.parent), "delete them")
+  refuse(tmp_path, str(records.parent), "delete this folder")
+  shutil.rmtree(records.parent)
+  source = tfds.MNIST(manual_dir=str(tmp_path), data_dir=str(tmp_path / "prepared"))
+  np.testing.assert_array_equal(source.split("train").columns["label"], rows("train")[1])
 
 
 def test_files_are_downloaded_where_none_are_given(tmp_path, monkeypatch):

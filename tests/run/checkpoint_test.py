@@ -189,13 +189,21 @@ def test_full_disk(three, monkeypatch):
   assert sorted(os.listdir(three.folder)) == ["1", "2", "3"]
 
 
-@pytest.mark.parametrize("says", ["No space left on device", "Disk quota exceeded", "File too large"])
-def test_what_the_disk_refuses(three, monkeypatch, says):
+@pytest.mark.parametrize(
+  "says, error",
+  [
+    ("No space left on device", OSError),
+    ("Disk quota exceeded", OSError),
+    ("File too large", OSError),
+    ("Invalid argument", ValueError),  # whoever made it
+  ],
+)
+def test_what_the_disk_refuses(three, monkeypatch, says, error):
   def fail(*_):
     raise ValueError(f"RESOURCE_EXHAUSTED: write: {says} [source locations='...']")
 
   monkeypatch.setattr(checkpoint, "_write", fail)
-  with pytest.raises(OSError, match=says):
+  with pytest.raises(error, match=says):
     three.save(4, _state(4))
   assert sorted(os.listdir(three.folder)) == ["1", "2", "3"]
 

@@ -47,9 +47,9 @@ def test_markdown(runs, monkeypatch, capsys):
 
 def test_names_are_shown_as_they_are(runs, monkeypatch, capsys, tmp_path):
   (tmp_path / "run[").mkdir()
-  (tmp_path / "a").rename(tmp_path / "run[" / "b]")
-  assert call(monkeypatch, "run[/b]") == 0
-  assert "run[/b]" in capsys.readouterr().out
+  (tmp_path / "a").rename(tmp_path / "run[" / "b]:cat:")
+  assert call(monkeypatch, "run[/b]:cat:") == 0
+  assert "run[/b]:cat:" in capsys.readouterr().out
 
 
 def test_table(runs, monkeypatch, capsys):

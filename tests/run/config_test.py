@@ -96,6 +96,9 @@ def test_files(tmp_path, config_file):
   (tmp_path / "raises.py").write_text("def get_config(variant=None):\n  return missing")
   with pytest.raises(InputError, match=r"raises.py: NameError"):
     configs.load(str(tmp_path / "raises.py"))
+  (tmp_path / "raises.py").write_text("open('captions.txt')")
+  with pytest.raises(InputError, match=r"raises.py: FileNotFoundError"):
+    configs.load(str(tmp_path / "raises.py"))
   (tmp_path / "empty.py").write_text("")
   with pytest.raises(InputError, match="defines no get_config"):
     configs.load(str(tmp_path / "empty.py"))
