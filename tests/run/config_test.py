@@ -87,21 +87,22 @@ def test_options_are_checked(load):
 def test_files(tmp_path, config_file):
   with pytest.raises(InputError, match=r"did you mean.*ring\.py"):
     configs.load(str(tmp_path / "rign.py"))
-  (tmp_path / "bad.py").write_text("def get_config(:\n")
-  with pytest.raises(InputError, match=r"bad.py, line 1"):
+
+
+@pytest.mark.parametrize(
+  "text, says",
+  [
+    ("", "defines no get_config"),
+    ("def get_config(:\n", "bad.py, line 1"),
+    ("import nonesuch", "bad.py: ModuleNotFoundError: No module named 'nonesuch'"),
+    ("def get_config(variant=None):\n  return missing", "bad.py: NameError"),
+    ("open('captions.txt')", "bad.py: FileNotFoundError"),
+  ],
+)
+def test_what_is_wrong_in_a_file_is_named(tmp_path, text, says):
+  (tmp_path / "bad.py").write_text(text)
+  with pytest.raises(InputError, match=says):
     configs.load(str(tmp_path / "bad.py"))
-  (tmp_path / "raises.py").write_text("import nonesuch")
-  with pytest.raises(InputError, match=r"raises.py: ModuleNotFoundError: No module named 'nonesuch'"):
-    configs.load(str(tmp_path / "raises.py"))
-  (tmp_path / "raises.py").write_text("def get_config(variant=None):\n  return missing")
-  with pytest.raises(InputError, match=r"raises.py: NameError"):
-    configs.load(str(tmp_path / "raises.py"))
-  (tmp_path / "raises.py").write_text("open('captions.txt')")
-  with pytest.raises(InputError, match=r"raises.py: FileNotFoundError"):
-    configs.load(str(tmp_path / "raises.py"))
-  (tmp_path / "empty.py").write_text("")
-  with pytest.raises(InputError, match="defines no get_config"):
-    configs.load(str(tmp_path / "empty.py"))
 
 
 def test_saved_config_is_the_same(tmp_path, load):
