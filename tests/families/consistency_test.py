@@ -267,10 +267,11 @@ def test_a_teacher_on_another_path_is_asked_where_its_noise_is_the_same():
   assert np.isfinite(metrics["loss"]) and metrics["endpoint_distance"] > 0
 
 
-def test_the_nearest_image_with_known_means():
-  """Means of pairs: each entry moves by the error of its mean."""
-  means = lambda x: x.reshape(len(x), 2, 2).mean(-1)
-  fixed = consistency.known(means, jnp.array([[1.0, 3.0]]))(jnp.array([[0.0, 1.0, 2.0, 2.0]]))
+@pytest.mark.parametrize("offset", [0.0, 5.0])
+def test_the_nearest_image_with_known_means(offset):
+  """Means of pairs: each entry moves by the error of its mean, wherever they are counted from."""
+  means = lambda x: x.reshape(len(x), 2, 2).mean(-1) + offset
+  fixed = consistency.known(means, jnp.array([[1.0, 3.0]]) + offset)(jnp.array([[0.0, 1.0, 2.0, 2.0]]))
   np.testing.assert_allclose(fixed, [[0.5, 1.5, 3.0, 3.0]], rtol=1e-6)
 
 
