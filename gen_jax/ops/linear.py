@@ -21,5 +21,6 @@ def linear_part(measure: Map, x: Array) -> tuple[Map, Map]:
     transposed = jax.linear_transpose(measure, x)
     jax.eval_shape(transposed, jax.eval_shape(measure, x))
   except Exception as e:  # what JAX raises depends on where it stops being linear
-    raise InputError(f"measure should be linear: {in_short(e)}") from e
-  return lambda v: measure(v) - measure(jnp.zeros_like(v)), lambda v: transposed(v)[0]
+    raise InputError(f"measure should be affine: {in_short(e)}") from e
+  constant = measure(jnp.zeros_like(x))
+  return lambda v: measure(v) - constant, lambda v: transposed(v)[0]

@@ -99,7 +99,7 @@ def known(measure: Callable[[Array], Array], y: Array, iterations: int = 20) -> 
     iterations: of conjugate gradients, at most; one is enough where A A^T is a multiple of the identity.
 
   Raises:
-    InputError: `measure` is not linear; when it is called.
+    InputError: `measure` is not affine; when it is called.
   """
 
   def fix(x):

@@ -143,7 +143,7 @@ def posterior(
     iterations: of conjugate gradients, at most.
 
   Raises:
-    InputError: `measure` is not linear; when it is called.
+    InputError: `measure` is not affine; when it is called.
   """
 
   def guided(t, xt):

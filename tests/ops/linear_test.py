@@ -30,7 +30,7 @@ def test_they_are_the_matrix_and_its_transpose(offset):
   ],
 )
 def test_what_is_not_linear_is_refused(measure):
-  with pytest.raises(InputError, match="measure should be linear"):
+  with pytest.raises(InputError, match="measure should be affine"):
     linear_part(measure, jnp.zeros((5, 3)))
-  with pytest.raises(InputError, match="measure should be linear"):
+  with pytest.raises(InputError, match="measure should be affine"):
     jax.eval_shape(lambda x: linear_part(measure, x)[1](x), jnp.zeros((5, 3)))
