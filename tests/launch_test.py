@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -167,6 +168,15 @@ def test_a_bug_is_not_hidden(tmp_path, monkeypatch):
   monkeypatch.setattr(command, "_run", broken)
   with pytest.raises(KeyError):
     command.main([RING, f"--workdir={tmp_path}"], "")
+
+
+def test_output_that_nobody_reads_ends_the_run_in_silence(tmp_path):
+  """As by `| head -1`."""
+  command = [sys.executable, str(ROOT / "launch.py"), RING, f"--workdir={tmp_path / 'run'}"]
+  with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(timeout=120)) == (b"", 128 + signal.SIGPIPE)
 
 
 @pytest.mark.parametrize("place", ["family.encoder.width=3000000", "train.steps_per_dispatch=10000000000000"])

@@ -62,11 +62,14 @@ class Checkpoints:
     """Writes a checkpoint and deletes those beyond `keep`; every process calls it.
 
     Raises:
+      InputError: the run's directory is gone.
       OSError: it cannot be written; those before it are untouched.
     """
     draft, final = self.folder / f".{step}", self.folder / str(step)
     if meshes.is_main():
-      self.folder.mkdir(parents=True, exist_ok=True)
+      if not self.folder.parent.is_dir():  # made again, it would lack the run's other files
+        raise InputError(f"{self.workdir} was deleted or moved: put it back, or start again")
+      self.folder.mkdir(exist_ok=True)
       self._sweep()
     self._check_space(state)
     try:

@@ -6,6 +6,7 @@ import errno
 import os
 import pathlib
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn, TextIO
@@ -31,6 +32,8 @@ def main(argv: Sequence[str], doc: str) -> int:
   except Stopped as e:
     _say(e.message, sys.stdout)
     return e.code
+  except BrokenPipeError:  # of what it prints nothing is read any more, as by `| head`
+    return 128 + signal.SIGPIPE
   except Exception as e:
     line = _explain(e)
     if line is None or "--traceback" in argv:

@@ -22,8 +22,9 @@ def untrained(config, workdir):
   source, family = configs.build(config)
   data = feed(source, seed=0, batch_size=8)
   batch = data.batch(data.store, jax.tree.map(lambda a: a[0], data.chunk(0, 1)))
-  Checkpoints(workdir, config).save(0, jax.jit(family.init)(jax.random.key(0), batch))
+  workdir.mkdir(parents=True)
   configs.save(config, workdir)
+  Checkpoints(workdir, config).save(0, jax.jit(family.init)(jax.random.key(0), batch))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -98,6 +98,7 @@ def test_damaged_ones_make_room(three):
 
 
 def test_another_run_is_named(three, load, tmp_path):
+  (tmp_path / "other").mkdir()
   other = Checkpoints(tmp_path / "other", load({"seed": "1"}))
   other.save(4, _state(4))
   shutil.copytree(other.folder / "4", three.folder / "4")
@@ -180,6 +181,13 @@ def test_manifest_holds_config_and_position(three, load):
   assert manifest["step"] == 3
   assert manifest["config"]["seed"] == 0
   assert manifest["config"]["family"]["encoder"]["width"] == 32
+
+
+def test_a_run_that_was_deleted_is_not_made_again(three, tmp_path):
+  os.rename(tmp_path, tmp_path.with_name("elsewhere"))
+  with pytest.raises(InputError, match="deleted or moved"):
+    three.save(4, _state(4))
+  assert not tmp_path.exists()
 
 
 def test_full_disk(three, monkeypatch):
