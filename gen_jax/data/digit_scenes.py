@@ -49,7 +49,7 @@ class Plan(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DigitScenes:
-  """Digits on a black canvas, one in each half of it, across or down, or one alone anywhere.
+  """Digits on a black canvas, one in each half of it, across or down and in line, or one alone anywhere.
 
   Beside `x` a batch has, each of them something to condition on:
     label: the class of the digit that the caption names first;

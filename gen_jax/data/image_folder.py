@@ -78,8 +78,11 @@ class ImageFolder(Images):
     for name in ("train", "test"):
       folder = Path(self.path).expanduser() / name
       found = sorted(p for p in folder.glob("*/*") if p.name[0] != "." and p.parent.name[0] != ".")
-      if not found:
-        raise InputError(f"no images in {folder}: data are laid out as {self.path}/{{train,test}}/<class>/<file>")
+      if len(found) < 2:  # scores compare sets
+        what = f"only {found[0]}" if found else "no images"
+        raise InputError(f"{what} in {folder}: data are laid out as {self.path}/{{train,test}}/<class>/<file>")
+      if name == "train" and (empty := set(self._names) - {p.parent.name for p in found}):
+        raise InputError(f"{folder} has classes without an image: {', '.join(sorted(empty))}; remove or fill them")
       if unknown := {p.parent.name for p in found} - set(self._names):
         raise InputError(f"{folder} has classes that the training images lack: {', '.join(sorted(unknown))}")
       _refuse([f"{p} (not PNG, JPEG or WebP)" for p in found if p.suffix.lower() not in _SUFFIXES], self.path)

@@ -66,11 +66,25 @@ def distance(x: np.ndarray | Moments, y: np.ndarray | Moments) -> float:
   Raises:
     InputError: a set has fewer than two examples.
   """
-  a, b = (s if isinstance(s, Moments) else moments(s) for s in (x, y))
-  if min(a.n, b.n) < 2:
+  sets = [s if isinstance(s, Moments) else np.asarray(s) for s in (x, y)]
+  if min(s.n if isinstance(s, Moments) else len(s) for s in sets) < 2:
     raise InputError("a Frechet distance needs at least 2 examples in each set")
+  if all(isinstance(s, np.ndarray) and len(s) <= s.shape[1] for s in sets):
+    return _of_few(*sets)
+  a, b = (s if isinstance(s, Moments) else moments(s) for s in sets)
   c1, c2 = a.cov, b.cov
   return float(np.sum((a.mean - b.mean) ** 2) + np.trace(c1) + np.trace(c2) - 2.0 * _trace_root(c1, c2))
+
+
+def _of_few(x: np.ndarray, y: np.ndarray) -> float:
+  """The distance where there are fewer examples than dimensions, whose covariances need not fit into memory.
+
+  With C1 = X^T X and C2 = Y^T Y, tr (C1 C2)^(1/2) is the sum of the singular values of X Y^T, [N, M].
+  """
+  means = [s.mean(0, dtype=np.float64) for s in (x, y)]
+  x, y = ((s - mean) / np.sqrt(len(s) - 1) for s, mean in zip((x, y), means, strict=True))
+  spread = np.sum(np.square(x)) + np.sum(np.square(y))
+  return float(np.sum((means[0] - means[1]) ** 2) + spread - 2.0 * np.linalg.norm(x @ y.T, "nuc"))
 
 
 def _trace_root(c1: np.ndarray, c2: np.ndarray) -> float:

@@ -66,9 +66,9 @@ class Checkpoints:
       OSError: it cannot be written; those before it are untouched.
     """
     draft, final = self.folder / f".{step}", self.folder / str(step)
+    if meshes.agree(meshes.is_main() and not self.folder.parent.is_dir()):  # made again, it would lack all other files
+      raise InputError(f"{self.workdir} was deleted or moved: put it back, or start again")
     if meshes.is_main():
-      if not self.folder.parent.is_dir():  # made again, it would lack the run's other files
-        raise InputError(f"{self.workdir} was deleted or moved: put it back, or start again")
       self.folder.mkdir(exist_ok=True)
       self._sweep()
     self._check_space(state)

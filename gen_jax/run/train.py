@@ -75,10 +75,10 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
       traced; no checkpoint can be used; a metric is not finite.
     Stopped: after SIGTERM or SIGINT, with everything saved.
   """
+  mesh = meshes.start()  # first of all: what a config describes may use JAX, after which processes cannot meet
+  compiling.use_cache()
   workdir, options = pathlib.Path(workdir), configs.section(config, "train")
   scoring = configs.section(config, "evaluate")
-  mesh = meshes.start()
-  compiling.use_cache()
   refuse_other(config, workdir)
   with Signals() as signals, Hold(workdir) as hold:
     if meshes.is_main():

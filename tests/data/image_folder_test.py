@@ -155,6 +155,16 @@ def test_folders_that_are_not_laid_out_as_they_should_be(tmp_path):
     ImageFolder(path=str(tmp_path), size=(3,))
 
 
+def test_sets_that_cannot_be_learned_or_scored(tmp_path):
+  write(tmp_path)
+  (tmp_path / "train" / "owl").mkdir()
+  refuse(tmp_path, "classes without an image: owl")
+  (tmp_path / "train" / "owl").rmdir()
+  for path in sorted((tmp_path / "test").glob("*/*"))[1:]:
+    path.unlink()
+  refuse(tmp_path, "only", "cat/0.png in", "{train,test}/<class>/<file>")
+
+
 def test_cifar10_subset(real_data, tmp_path):
   archive = real_data / "cifar10_subset" / "cifar10_subset.tar"
   if not archive.is_file():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ FLAGS = [f"--config.{k}={v}" for k, v in STEPS.items()]
 
 pytestmark = pytest.mark.usefixtures("on_cpu")  # there can be as many of them as one likes
 
+ROOT = pathlib.Path(__file__).parents[2]
 FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 
 DIVIDED = """
@@ -76,19 +78,34 @@ def test_large_leaves_are_divided():
   assert out.stdout.strip() == str({"odd": (401, 999), "small": (4, 4), "step": (), "w": (400, 250)})
 
 
-def test_two_processes(tmp_path, one, launch):
-  with socket.socket() as s:
-    s.bind(("localhost", 0))
-    port = s.getsockname()[1]
-  cluster = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
-  flags = (tmp_path / "two", *FLAGS)
-  processes = [launch(*flags, **cluster, JAX_PROCESS_ID=str(i)) for i in range(2)]
-  outs = [process.communicate(timeout=300)[0] for process in processes]
-  assert [process.returncode for process in processes] == [0, 0], outs
+@pytest.fixture
+def launch_two(launch):
+  """launch_two(workdir, *flags) -> what each of two processes, which ran to their ends together, printed."""
+
+  def run(workdir, *flags):
+    with socket.socket() as s:
+      s.bind(("localhost", 0))
+      port = s.getsockname()[1]
+    cluster = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
+    processes = [launch(workdir, *flags, **cluster, JAX_PROCESS_ID=str(i)) for i in range(2)]
+    outs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outs
+    return outs
+
+  return run
+
+
+def test_two_processes(tmp_path, one, launch_two):
+  outs = launch_two(tmp_path / "two", *FLAGS)
   assert "2 x cpu, 2 process(es)" in outs[0]
   assert "step" not in outs[1] and "metrics" not in outs[1]  # one of them speaks
   _assert_close(tmp_path / "two", one)
   assert (tmp_path / "two" / "metrics.json").exists()
+
+
+def test_two_processes_meet_before_a_part_of_the_config_uses_jax(tmp_path, launch_two):
+  """As a classifier does, whose weights are read when its features are named."""
+  launch_two(tmp_path / "two", f"--config={ROOT / 'configs' / 'vae_digits.py'}:smoke")
 
 
 def test_unfinished_cluster_settings(monkeypatch):
