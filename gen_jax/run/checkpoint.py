@@ -66,11 +66,7 @@ class Checkpoints:
       OSError: it cannot be written; those before it are untouched.
     """
     draft, final = self.folder / f".{step}", self.folder / str(step)
-    if meshes.agree(meshes.is_main() and not self.folder.parent.is_dir()):  # made again, it would lack all other files
-      raise InputError(f"{self.workdir} was deleted or moved: put it back, or start again")
-    if meshes.is_main():
-      self.folder.mkdir(exist_ok=True)
-      self._sweep()
+    meshes.on_main(self._make_room)
     self._check_space(state)
     try:
       _write(draft / "state", state)
@@ -79,14 +75,16 @@ class Checkpoints:
       if number := _refused(e):
         raise _os_error(number, self.folder) from e
       raise
-    if meshes.is_main():
+
+    def complete():
       manifest = {"step": step, "config": self.config.to_dict(), "leaves": _leaves(state), "files": _digests(draft)}
       (draft / _MANIFEST).write_text(json.dumps(manifest, indent=1))
       if final.exists():
         _set_aside(final)
       os.rename(draft, final)
       self._sweep()
-    meshes.barrier(f"saved {step}")
+
+    meshes.on_main(complete)
     return final
 
   def restore(self, like: PyTree, warn=print) -> tuple[int, State] | None:
@@ -122,12 +120,20 @@ class Checkpoints:
 
   def clear(self, step: int) -> None:
     """Makes room for what comes after `step`: sets aside what is unusable, deletes what an interruption left."""
-    if meshes.is_main():
+
+    def clear():
       for bad in self.steps():
         if bad > step:
           _set_aside(self.folder / str(bad))
       self._sweep()
-    meshes.barrier(f"cleared after {step}")
+
+    meshes.on_main(clear)
+
+  def _make_room(self) -> None:
+    if not self.folder.parent.is_dir():  # made again, it would lack the run's other files
+      raise InputError(f"{self.workdir} was deleted or moved: put it back, or start again")
+    self.folder.mkdir(exist_ok=True)
+    self._sweep()
 
   def _check_space(self, state: State) -> None:
     """Raises OSError where the disk is too full, before orbax's many threads find out one by one."""

@@ -1,6 +1,7 @@
 """The devices of a run: one mesh with one axis, "data", and what lies on it how."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -100,6 +101,23 @@ def barrier(name: str) -> None:
     from jax.experimental import multihost_utils
 
     multihost_utils.sync_global_devices(name)
+
+
+def on_main(work: Callable[[], None]) -> None:
+  """Does `work` in the main process; where that fails, every process does, rather than waiting for it.
+
+  Raises:
+    InputError: in the other processes.
+    Exception: in the main one, what `work` raises.
+  """
+  error = None
+  if is_main():
+    try:
+      work()
+    except Exception as e:
+      error = e
+  if agree(error is not None):
+    raise error or InputError("the first process could not go on: it says why")
 
 
 def is_main() -> bool:

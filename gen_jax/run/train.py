@@ -81,8 +81,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
   scoring = configs.section(config, "evaluate")
   refuse_other(config, workdir)
   with Signals() as signals, Hold(workdir) as hold:
-    if meshes.is_main():
-      hold.take()
+    meshes.on_main(hold.take)
     source, family = configs.build(config)
     data = feed(
       source,
@@ -108,11 +107,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
       step, state = found or (0, fresh.result()())
     finally:
       pool.shutdown(wait=False, cancel_futures=True)  # what went wrong is said before the rest is compiled
-    meshes.barrier("compared")
-    if meshes.is_main():  # not before: what was refused leaves no directory behind
+
+    def begin():  # not before: what was refused leaves no directory behind
       checkpoints.folder.mkdir(parents=True, exist_ok=True)
       hold.take()
       configs.save(config, workdir)
+
+    meshes.barrier("compared")
+    meshes.on_main(begin)
     with writer.Writer(
       workdir,
       first=step,

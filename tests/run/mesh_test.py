@@ -14,6 +14,7 @@ import pytest
 import gen_jax
 from gen_jax.errors import InputError
 from gen_jax.run import mesh as meshes
+from gen_jax.run.hold import Hold
 from gen_jax.run.train import train
 
 # Plain gradient descent: Adam turns the rounding of a gradient near zero into a whole step.
@@ -80,7 +81,7 @@ def test_large_leaves_are_divided():
 
 @pytest.fixture
 def launch_two(launch):
-  """launch_two(workdir, *flags) -> what each of two processes, which ran to their ends together, printed."""
+  """launch_two(workdir, *flags) -> the exit codes of two processes that train together, and what each printed."""
 
   def run(workdir, *flags):
     with socket.socket() as s:
@@ -89,14 +90,14 @@ def launch_two(launch):
     cluster = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
     processes = [launch(workdir, *flags, **cluster, JAX_PROCESS_ID=str(i)) for i in range(2)]
     outs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outs
-    return outs
+    return [process.returncode for process in processes], outs
 
   return run
 
 
 def test_two_processes(tmp_path, one, launch_two):
-  outs = launch_two(tmp_path / "two", *FLAGS)
+  codes, outs = launch_two(tmp_path / "two", *FLAGS)
+  assert codes == [0, 0], outs
   assert "2 x cpu, 2 process(es)" in outs[0]
   assert "step" not in outs[1] and "metrics" not in outs[1]  # one of them speaks
   _assert_close(tmp_path / "two", one)
@@ -105,7 +106,16 @@ def test_two_processes(tmp_path, one, launch_two):
 
 def test_two_processes_meet_before_a_part_of_the_config_uses_jax(tmp_path, launch_two):
   """As a classifier does, whose weights are read when its features are named."""
-  launch_two(tmp_path / "two", f"--config={ROOT / 'configs' / 'vae_digits.py'}:smoke")
+  codes, outs = launch_two(tmp_path / "two", f"--config={ROOT / 'configs' / 'vae_digits.py'}:smoke")
+  assert codes == [0, 0], outs
+
+
+def test_what_one_process_refuses_ends_both(tmp_path, launch_two):
+  with Hold(tmp_path) as hold:
+    hold.take()
+    codes, outs = launch_two(tmp_path, *FLAGS)
+  assert codes == [2, 2], outs
+  assert "another process is training in" in outs[0] and "the first process could not go on" in outs[1]
 
 
 def test_unfinished_cluster_settings(monkeypatch):
