@@ -175,7 +175,7 @@ def _rows(source: Source, name: str, num: int, key: Key, rng: np.random.Generato
   """`num` rows of a split, or all where there are fewer, drawn without replacement and prepared as for testing."""
   split = source.split(name)
   index = rng.permutation(len(split))[:num]
-  return jax.device_get(jax.jit(source.prepare, static_argnums=2)(key, split[index], False))
+  return jax.device_get(compiling.jit(source.prepare, static_argnums=2)(key, split[index], False))
 
 
 def _scores(embedded, reference, k: int, label: np.ndarray | None) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def _density(source: Source, x: np.ndarray) -> dict[str, Any]:
   """Where the data have a known density p: -E log p of the samples, which for a perfect model is the entropy of p."""
   if not isinstance(source, HasDensity):
     return {}
-  mean, error = _mean(-np.asarray(jax.jit(source.log_prob)(x), np.float64))
+  mean, error = _mean(-np.asarray(compiling.jit(source.log_prob)(x), np.float64))
   return {"cross_entropy": mean, "cross_entropy_error": error, "cross_entropy_floor": source.entropy()}
 
 

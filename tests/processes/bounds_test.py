@@ -10,6 +10,7 @@ from gen_jax.errors import InputError
 from gen_jax.ops.divergence import Exact, Hutchinson
 from gen_jax.ops.shapes import expand
 from gen_jax.processes import bounds, gaussian
+from gen_jax.run import compile as compiling
 from gen_jax.solvers.base import half_log_snr
 
 STD, DIM, NUM = 0.6, 3, 40_000
@@ -59,7 +60,7 @@ def test_discrete(steps, data):
   """A sum over the steps, which falls short of the integral as 1 / steps."""
   path = PATHS["linear"]
   bound = bounds.Discrete(steps=steps)
-  value = jax.jit(lambda x: bound(jax.random.key(1), path, normal_denoiser(path), x, 0, 2))(data)
+  value = compiling.jit(lambda x: bound(jax.random.key(1), path, normal_denoiser(path), x, 0, 2))(data)
   snr = snr_at(path, np.linspace(path.t_max, path.t_min, steps + 1).astype(np.float32))
   expected = DIM * (ends(path) - 0.5 * np.sum((snr[1:] - snr[:-1]) / (snr[:-1] + STD**-2)))
   assert float(value.mean()) == pytest.approx(expected, abs=5 * float(value.std()) / NUM**0.5)
