@@ -39,6 +39,8 @@ def main() -> None:
   for row in (row for part in flags.parts for file in files for row in file.rows(part)):
     rows.append(row)
     print(f"{row.name}: {row.ours:.4g} s", flush=True)
+  if not rows:
+    parser.error(f"no work has {' or '.join(flags.parts)} in its name: without an argument all of them are listed")
   limits = {dtype: timing.matmul_limit(dtype) for dtype in sorted({row.dtype for row in rows})}
   Console(width=None if sys.stdout.isatty() else 160).print(_table(rows, limits))
   flags.out.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ Deterministic solvers all start from the same 256 points; their error is the roo
 solution with 20,000 steps of RK4. The ends of stochastic solvers differ from draw to draw: their error is that of the
 distribution, the 2-Wasserstein distance of projections on eight directions (sliced, root mean square), over 262,144
 draws; it has a floor, the distance of as many draws of the data, and no ratio is shown within ten times that, where
-draws alone make one of several percent.
+draws alone make a difference of several percent.
 
 Prints the tables; writes errors.json, the tables as errors.md, and errors.png.
 """

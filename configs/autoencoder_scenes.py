@@ -8,7 +8,7 @@ Variants:
   vq: the decoder is given vectors of a codebook of 512.
   cifar10: of CIFAR-10, 32x32x3, for the variant of that name there; sized for a GPU. On an H100 that was shared, with a
     balanced fifth of the training images, 2.5 minutes of steps; a PSNR of 27.4 dB (n = 2,000).
-  smoke: a test of a few seconds, on 8x8 digits.
+  smoke: a test of a few steps, on 8x8 digits.
 """
 
 import ml_collections

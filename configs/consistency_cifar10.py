@@ -7,7 +7,7 @@ Consistency distillation of the first run and of its guidance, a step of Heun's 
 not scored yet.
 
 Variants:
-  smoke: a test of a few seconds, from random parameters.
+  smoke: a test of a few steps, from random parameters.
 """
 
 import ml_collections

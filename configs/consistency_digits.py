@@ -2,7 +2,7 @@
 
   python launch.py --config=configs/consistency_digits.py --workdir=runs/consistency_digits
 
-Improved consistency training, from scratch. Variants that name a run expect it in runs/diffusion_digits, which
+Improved consistency training, from scratch. "The run" of a variant is that in runs/diffusion_digits, which
 configs/diffusion_digits.py makes. 4.5 CPU minutes of an Intel Xeon (AVX-512), seed 0; Frechet distance 1.27
 (floor 0.146, digits features, n = 1,442); `:distillation` 6.5 minutes and 0.556, `:tuning` 4.4 minutes and 0.915;
 of an AMD EPYC, `:adversarial` 6.6 minutes and 0.415, `:original` 2.2 and 6.47, `:conditional` 8.6 and 0.559.
@@ -18,7 +18,7 @@ Variants:
   conditional: distillation of a class-conditional run and its guidance, that in runs/diffusion_digits_conditional.
   tuning: easy consistency tuning, from the parameters of the run.
   two: two evaluations a sample.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

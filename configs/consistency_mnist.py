@@ -11,12 +11,12 @@ Variants:
     by `diffusion_mnist:autoguided`, which has to be there as well. In 6 minutes of an H100 that was shared: 0.844.
   conditional: of a class-conditional teacher and its guidance, the run in runs/diffusion_mnist_conditional. 42 CPU
     minutes of an AMD EPYC; Frechet distance 1.74 with one evaluation, 1.22 with four.
-  tuning: easy consistency tuning from the parameters of that run, without a teacher. 11 CPU minutes; 3.75.
+  tuning: easy consistency tuning from the parameters of the first run, without a teacher. 11 CPU minutes; 3.75.
   training: improved consistency training, from scratch. 10 CPU minutes of an AMD EPYC; Frechet distance 5.95.
   original: consistency training as first published, but for its 150 levels, of which there are 20, from scratch. 22 CPU
     minutes of an AMD EPYC; Frechet distance 20.0: it learns slowly.
   two: two evaluations a sample.
-  smoke: a test of a few seconds, from random parameters.
+  smoke: a test of a few steps, from random parameters.
 """
 
 import ml_collections

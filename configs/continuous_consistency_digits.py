@@ -8,7 +8,7 @@ features, n = 1,442).
 
 Variants:
   training: without a teacher, from random parameters (sCT).
-  smoke: a test of a few seconds, without a teacher.
+  smoke: a test of a few steps, without a teacher.
 """
 
 import ml_collections

@@ -8,7 +8,7 @@ minutes of an AMD EPYC (AVX-512), seed 0; Frechet distance 5.55 with one evaluat
 
 Variants:
   longer: 6,000 steps of batch 256, on a GPU: 2 minutes of steps of an H100 that was shared; 3.17, 2.10 and 1.58.
-  smoke: a test of a few seconds, without a teacher.
+  smoke: a test of a few steps, without a teacher.
 """
 
 import ml_collections

@@ -7,7 +7,7 @@ minutes of steps; Frechet distance 0.190, and 0.179 when trained again (floor 0.
 most 3.58 bits/dim.
 
 Variants:
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

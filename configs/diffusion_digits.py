@@ -12,7 +12,7 @@ Variants:
     Frechet distance of pixels 2.27 (floor 1.67).
   dit: a transformer, of a token for each pixel, in place of the U-Net; Frechet distance 1.79.
   edm2: the layers of EDM2 in a network of that size; Frechet distance 0.369.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

@@ -11,7 +11,7 @@ Variants:
   autoguided: guided away from the run in runs/diffusion_mnist_guide, of the variant `guide`, which has to be there;
     for a run that is trained: --mode=eval --config=configs/diffusion_mnist.py:autoguided --workdir=runs/diffusion_mnist
     Frechet distance 0.221 with --config.family.guidance.weight=1.5, 0.388 with 2, of a network from an H100.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

@@ -5,7 +5,7 @@
 Variants:
   ancestral: DDPM as published: noise prediction, linear schedule, many stochastic steps.
   edm: EDM as published: preconditioning, log-normal noise levels, Heun's method.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

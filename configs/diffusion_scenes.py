@@ -19,7 +19,7 @@ Variants:
   guide: the model of the caption, worse: fewer channels, trained for a tenth of the steps.
   autoguided: guided away from the run in runs/diffusion_scenes_guide, of the variant `guide`, which has to be there;
     for a run that is trained: --mode=eval --config=configs/diffusion_scenes.py:autoguided --workdir=...
-  smoke: a transformer with two conditions at once, in a test of a few seconds.
+  smoke: a transformer with two conditions at once, in a test of a few steps.
 """
 
 import ml_collections

@@ -7,7 +7,7 @@
 
 Variants:
   uniform: pixels are replaced by any value rather than by a mask.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

@@ -9,7 +9,7 @@ Variants:
   adversarial: and a discriminator.
   conditional: of a class-conditional run and its guidance, that in runs/diffusion_digits_conditional.
   four: four evaluations a sample; Frechet distance 0.620.
-  smoke: a test of a few seconds, with an untrained teacher.
+  smoke: a test of a few steps, with an untrained teacher.
 """
 
 import ml_collections

@@ -11,7 +11,7 @@ Variants:
     which has to be there as well. 35 CPU minutes, 0.676.
   continued: the generator starts from the run in runs/consistency_mnist, of consistency_mnist.py. 29 CPU minutes after
     those of that run, 0.715.
-  smoke: a test of a few seconds, with an untrained teacher.
+  smoke: a test of a few steps, with an untrained teacher.
 """
 
 import ml_collections

@@ -10,7 +10,7 @@ Variants:
   reflow: straightens the flow of the run in runs/flow_matching_digits, which has to be there, for a single step.
     4.7 CPU minutes of an AMD EPYC; Frechet distance 0.593 with one evaluation, 0.443 with four.
   conditional: class-conditional, with classifier-free guidance of weight 2.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

@@ -9,7 +9,7 @@ Variants:
   optimal: noise is joined to the example of the batch that is near it.
   reflow: straightens the flow of the run in runs/flow_matching_mnist, which has to be there, for a single step. 37 CPU
     minutes; Frechet distance 5.04 with one step and one more denoising (grid=grids.linear, steps=1), 2.54 with four.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

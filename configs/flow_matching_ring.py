@@ -6,7 +6,7 @@ Variants:
   optimal: noise is joined to the example of the batch that is near it: straighter paths, for fewer steps.
   reflow: straightens the flow of the run in runs/flow_matching_ring, which has to be there.
   interpolant: alpha = cos t, sigma = sin t, sampled with noise at every step.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

@@ -8,7 +8,7 @@ features, n = 1,442).
 Variants:
   hinge: hinge losses and spectral normalisation in the place of R1.
   wasserstein: WGAN-GP: five steps of the critic for one of the generator.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

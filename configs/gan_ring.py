@@ -3,7 +3,7 @@
   python launch.py --config=configs/gan_ring.py --workdir=runs/gan_ring
 
 Variants:
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

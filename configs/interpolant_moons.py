@@ -9,7 +9,7 @@ Samples are made of the moons of the test split: `samples.npz` holds both ends.
 Variants:
   ode: the same model, sampled without noise.
   trigonometric: a way that bends.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

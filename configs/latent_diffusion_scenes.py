@@ -11,7 +11,7 @@ Variants:
   cifar10: of CIFAR-10, class-conditional; after the variant of that name of the autoencoder, in
     runs/autoencoder_cifar10; sized for a GPU. With the same images as there, 3.9 minutes of steps; Frechet distance
     1.14 (floor 0.091, cifar10 features, n = 2,000).
-  smoke: a test of a few seconds, of the codes of an untrained autoencoder of 8x8 digits.
+  smoke: a test of a few steps, of the codes of an untrained autoencoder of 8x8 digits.
 """
 
 import ml_collections

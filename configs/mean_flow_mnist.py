@@ -7,7 +7,7 @@ four (floor 0.095, mnist features, n = 2,000).
 
 Variants:
   longer: 6,000 steps of batch 256, on a GPU: 3.3 minutes of an H100 that was shared; 4.10, 1.64 and 0.945.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

@@ -8,7 +8,7 @@ Intel Xeon (AVX-512), seed 0; Frechet distance 0.624 (floor 0.146, digits featur
 Variants:
   two: four rounds, to two steps; 0.387.
   four: three rounds, to four steps; 0.313.
-  smoke: a test of a few seconds, with an untrained teacher.
+  smoke: a test of a few steps, with an untrained teacher.
 """
 
 import ml_collections

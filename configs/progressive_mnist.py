@@ -8,7 +8,7 @@ Distils the run in runs/diffusion_mnist, which configs/diffusion_mnist.py makes,
 Variants:
   two: four rounds, to two steps; 1.73.
   four: three rounds, to four steps; 1.23.
-  smoke: a test of a few seconds, with an untrained teacher.
+  smoke: a test of a few steps, with an untrained teacher.
 """
 
 import ml_collections

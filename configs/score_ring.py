@@ -7,7 +7,7 @@
 Variants:
   sliced: matches scores without looking at the clean data.
   exact: the same with the exact divergence, which two dimensions can afford.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

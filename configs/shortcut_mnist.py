@@ -7,7 +7,7 @@ four (floor 0.095, mnist features, n = 2,000).
 
 Variants:
   longer: 6,000 steps of batch 256, on a GPU: 1 minute of steps of an H100 that was shared; 3.89, 2.10 and 1.26.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

@@ -7,7 +7,7 @@ features, n = 1,442), ELBO 2.85 bits/dim.
 
 Variants:
   conv: convolutional networks.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

@@ -6,7 +6,7 @@
 test images).
 
 Variants:
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

@@ -3,7 +3,7 @@
   python launch.py --config=configs/vae_ring.py --workdir=runs/vae_ring
 
 Variants:
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

@@ -9,7 +9,7 @@ distance 0.361 (floor 0.146, digits features, n = 1,442); `:uniform` 4.9 minutes
 
 Variants:
   uniform: with uniform noise instead.
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

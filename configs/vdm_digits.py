@@ -6,7 +6,7 @@
 (floor 0.146, digits features, n = 1,442).
 
 Variants:
-  smoke: a test of a few seconds.
+  smoke: a test of a few steps.
 """
 
 import ml_collections

@@ -75,7 +75,7 @@ def parse(argv: Sequence[str], doc: str = "") -> tuple[argparse.Namespace, list[
   add("--workdir", help="where the run lives")
   add("--mode", default="train", help=", ".join(_MODES))
   add("--num", type=int, default=64, help="number of samples")
-  add("--cond", help="what samples are conditioned on: label=3")
+  add("--cond", help='what samples are conditioned on: label=3, "caption=a six", boxes=FILE.npy')
   add("--seed", type=int, default=0, help="seed of samples and evaluations; that of the training is --config.seed")
   add("--raw", action="store_true", help="take the raw parameters rather than their moving average")
   add("--traceback", action="store_true", help="show where an error came from")

@@ -99,7 +99,7 @@ def main() -> int:
   parser.add_argument("--markdown", action="store_true", help="for a README")
   flags = parser.parse_args()
   records, failed = {}, False
-  for workdir in flags.workdirs:  # runs/* has those that are not finished
+  for workdir in (path for path in flags.workdirs if not path.is_file()):  # runs/* has files, and unfinished runs
     try:
       records[str(workdir)] = read(workdir)
     except InputError as e:

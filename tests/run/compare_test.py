@@ -67,6 +67,12 @@ def test_overrides_are_shown_and_what_is_no_evaluation_is_named(runs, monkeypatc
   assert captured.err.startswith("error: c/metrics.json is not an evaluation")
 
 
+def test_files_beside_the_runs_are_passed_over(runs, monkeypatch, capsys, tmp_path):
+  (tmp_path / "bench.json").write_text("{}")
+  assert call(monkeypatch, *runs, "bench.json") == 0
+  assert "bench" not in "".join(capsys.readouterr())
+
+
 def test_a_run_without_an_evaluation(runs, monkeypatch, capsys):
   assert call(monkeypatch, "a", "elsewhere") == 2
   assert capsys.readouterr().err == (
