@@ -85,7 +85,10 @@ class VDM(Denoising):
     return jax.lax.map(draw, jax.random.split(key, num)).mean(0)
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
-    """Minus the bound, nats per entry of x; the shape of the schedule sees the square of its integrand instead."""
+    """Minus the bound, nats per entry of x; the shape of the schedule sees the square of its integrand instead.
+
+    That is so with `weighting.likelihood` and times that are uniform, as by default; with others it is a weighted one.
+    """
     fixed, schedule = jax.lax.stop_gradient, params["schedule"]
     bound = {**params, "schedule": {**schedule, "shape": fixed(schedule["shape"])}}
     shape = {**fixed(params), "schedule": {**fixed(schedule), "shape": schedule["shape"]}}

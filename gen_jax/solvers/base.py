@@ -186,6 +186,25 @@ def half_log_snr(path: Any, t: Array) -> Array:
   return jnp.log(path.alpha(t)) - jnp.log(path.sigma(t))
 
 
+def width(path: Any, t: Array, s: Array) -> Array:
+  """h, the width of a step from t to s in lambda = log(alpha / sigma)."""
+  return half_log_snr(path, s) - half_log_snr(path, t)
+
+
+def with_x0(path: Any, x: Array, t: Array, s: Array, x0: Array) -> Array:
+  """The probability flow from x at t to s if the data x0 in it did not change: DDIM's step, without cancellation."""
+  return expand(path.sigma(s) / path.sigma(t), x) * x - expand(path.alpha(s) * jnp.expm1(-width(path, t, s)), x) * x0
+
+
+def with_eps(path: Any, x: Array, t: Array, s: Array, eps: Array) -> Array:
+  """The probability flow from x at t to s if the noise eps in it did not change.
+
+  Near pure noise alpha has few digits on some paths. One ratio of it, in both places, loses none of the noise.
+  """
+  kept = path.alpha(s) / path.alpha(t)
+  return expand(kept, x) * x + expand(path.sigma(s) - kept * path.sigma(t), x) * eps
+
+
 def check_times(ts: Any, t_min: float = -np.inf, t_max: float = np.inf) -> None:
   """Refuses times between which no solver can step; traced times pass unseen.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
-from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
+from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr, with_eps
 from gen_jax.solvers.history import empty, integrals
 
 # What eps is a polynomial in: (its value at t, the ratio's slope there as a function of the value).
@@ -42,7 +42,7 @@ def deis(order: int = 3, variable: Literal["t", "rho", "log_rho"] = "log_rho") -
     _, *weights = integrals(lambda u: slope(p, u), past.places, place(p, t), place(p, s))
     # All weights add to the change of the ratio: the newest one's is what the others leave, free of quadrature error.
     bend = sum(expand(w, x) * (v - eps) for w, v in zip(weights, others, strict=True))
-    return _carry_over(p, x, t, s, eps) + expand(p.alpha(s), x) * bend, past
+    return with_eps(p, x, t, s, eps) + expand(p.alpha(s), x) * bend, past
 
   return Solver(step, of=as_semilinear, init=lambda p, x: empty(x, order), order=order)
 
@@ -70,7 +70,7 @@ def ipndm(order: int = 4) -> Solver:
     past = past.push(p.eps(t, x), t)
     weights = jnp.asarray(_ADAMS[:order], x.dtype)[jnp.minimum(n, order - 1)]
     eps = sum(w * v for w, v in zip(weights, past.values, strict=False))
-    return _carry_over(p, x, t, s, eps), (past, n + 1)
+    return with_eps(p, x, t, s, eps), (past, n + 1)
 
   return Solver(step, of=as_semilinear, init=lambda p, x: (empty(x, order), 0), order=min(order, 2))
 
@@ -83,22 +83,17 @@ def _pndm(p, key, x, t, s, carry):
 
   def runge_kutta(_):
     m = (t + s) / 2
-    e2 = p.eps(m, _carry_over(p, x, t, m, eps))
-    e3 = p.eps(m, _carry_over(p, x, t, m, e2))
-    e4 = p.eps(s, _carry_over(p, x, t, s, e3))
+    e2 = p.eps(m, with_eps(p, x, t, m, eps))
+    e3 = p.eps(m, with_eps(p, x, t, m, e2))
+    e4 = p.eps(s, with_eps(p, x, t, s, e3))
     return (eps + 2 * e2 + 2 * e3 + e4) / 6
 
   past = past.push(eps, t)
   adams = lambda _: sum(w * v for w, v in zip(_ADAMS[3], past.values, strict=True))
-  return _carry_over(p, x, t, s, jax.lax.cond(n < 3, runge_kutta, adams, None)), (past, n + 1)
+  return with_eps(p, x, t, s, jax.lax.cond(n < 3, runge_kutta, adams, None)), (past, n + 1)
 
 
 pndm = Solver(_pndm, of=as_semilinear, init=lambda p, x: (empty(x, 4), 0), order=2, startup=(3, 3, 3))
-
-
-def _carry_over(p, x, t, s, eps):
-  """The flow from t to s if eps did not change: arXiv:2202.09778, its transfer part."""
-  return expand(p.alpha(s), x) * (x / expand(p.alpha(t), x) + expand(_ratio(p, s) - _ratio(p, t), x) * eps)
 
 
 def _ratio(p, t):

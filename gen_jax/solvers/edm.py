@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
-from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
+from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr, with_eps
 
 
 def _heun(p, key, x, t, s, carry):
@@ -18,13 +18,9 @@ def _heun(p, key, x, t, s, carry):
   Its last line, the Euler step to zero noise, is what a sampler gets from denoising at the end of the grid.
   """
   del key
-  alpha = lambda u: expand(p.alpha(u), x)
-  ratio = lambda u: expand(p.sigma(u) / p.alpha(u), x)
-  slope = lambda u, z: (z - p.denoise(u, alpha(u) * z)) / ratio(u)
-  z, h = x / alpha(t), ratio(s) - ratio(t)
-  d = slope(t, z)
-  d_next = slope(s, z + h * d)
-  return alpha(s) * (z + h * (d + d_next) / 2), carry
+  eps = p.eps(t, x)  # which is the slope
+  eps_next = p.eps(s, with_eps(p, x, t, s, eps))
+  return with_eps(p, x, t, s, (eps + eps_next) / 2), carry
 
 
 heun = Solver(_heun, of=as_semilinear, order=2, evaluations=2)
@@ -52,9 +48,9 @@ def churn(gamma: float = 0.1, s_min: float = 0.05, s_max: float = 50.0, s_noise:
     ratio = p.sigma(t) / p.alpha(t)
     grow = jnp.where((s_min <= ratio) & (ratio <= s_max), gamma, 0.0).astype(x.dtype)
     up = _time_above(p, t, jnp.log1p(grow))
-    noise = expand(s_noise * ratio * jnp.sqrt((1 + grow) ** 2 - 1), x) * p.noise(key, x, t, s)
-    z = x / expand(p.alpha(t), x) + noise
-    return _heun(p, key, expand(p.alpha(up), x) * z, up, s, carry)
+    noise = s_noise * p.alpha(up) * ratio * jnp.sqrt((1 + grow) ** 2 - 1)
+    x = expand(p.alpha(up) / p.alpha(t), x) * x + expand(noise, x) * p.noise(key, x, t, s)
+    return _heun(p, key, x, up, s, carry)
 
   return Solver(step, of=as_semilinear, order=1, evaluations=2, stochastic=gamma > 0)
 

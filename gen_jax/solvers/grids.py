@@ -170,7 +170,8 @@ def time_at(path: Any, value: Array) -> Array:
     late = half_log_snr(path, jnp.exp(middle)) < value  # the ratio falls with t
     return jnp.where(late, low, middle), jnp.where(late, middle, high)
 
-  ends = (jnp.full_like(value, jnp.log(path.t_min)), jnp.full_like(value, jnp.log(path.t_max)))
+  first = jnp.maximum(path.t_min, jnp.finfo(value.dtype).tiny)  # a path may begin at 0
+  ends = (jnp.full_like(value, jnp.log(first)), jnp.full_like(value, jnp.log(path.t_max)))
   low, high = jax.lax.fori_loop(0, jnp.finfo(value.dtype).nmant + 5, halve, ends)
   return jnp.clip(jnp.exp((low + high) / 2), path.t_min, path.t_max)
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
-from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
+from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr, width, with_eps, with_x0
 from gen_jax.solvers.history import History, empty, integrals
 
 Kind = Literal["midpoint", "taylor"]  # diffusers calls the second one "heun"
@@ -61,7 +61,7 @@ ancestral = Solver(_ancestral, of=as_semilinear, order=1, stochastic=True, poste
 def _dpm_1(p, key, x, t, s, carry):
   """DPM-Solver-1: arXiv:2206.00927, eq. 3.7. It is DDIM, written with eps."""
   del key
-  return _with_eps(p, x, t, s, p.eps(t, x)), carry
+  return with_eps(p, x, t, s, p.eps(t, x)), carry
 
 
 dpm_1 = Solver(_dpm_1, of=as_semilinear, order=1)
@@ -83,10 +83,10 @@ def dpm_2s(kind: Kind = "midpoint", r: float = 1 / 2) -> Solver:
     del key
     eps = p.eps(t, x)
     m = _time_between(p, t, s, r)
-    rise = (p.eps(m, _with_eps(p, x, t, m, eps)) - eps) / r
+    rise = (p.eps(m, with_eps(p, x, t, m, eps)) - eps) / r
     if kind == "midpoint":
-      return _with_eps(p, x, t, s, eps + rise / 2), carry
-    return _with_eps(p, x, t, s, eps) + expand(p.sigma(s) * _lag(_width(p, t, s)), x) * rise, carry
+      return with_eps(p, x, t, s, eps + rise / 2), carry
+    return with_eps(p, x, t, s, eps) + expand(p.sigma(s) * _lag(width(p, t, s)), x) * rise, carry
 
   return Solver(step, of=as_semilinear, order=2, evaluations=2)
 
@@ -105,11 +105,11 @@ def dpm_3s(kind: Kind = "midpoint", r: float = 1 / 3) -> Solver:
 
   def step(p, key, x, t, s, carry):
     del key
-    h, (m, n), eps = _width(p, t, s), (_time_between(p, t, s, u) for u in (r, 2 / 3)), p.eps(t, x)
-    near = (p.eps(m, _with_eps(p, x, t, m, eps)) - eps) / r
-    y = _with_eps(p, x, t, n, eps) + expand(2 / 3 * p.sigma(n) * _lag(2 / 3 * h), x) * near
+    h, (m, n), eps = width(p, t, s), (_time_between(p, t, s, u) for u in (r, 2 / 3)), p.eps(t, x)
+    near = (p.eps(m, with_eps(p, x, t, m, eps)) - eps) / r
+    y = with_eps(p, x, t, n, eps) + expand(2 / 3 * p.sigma(n) * _lag(2 / 3 * h), x) * near
     far = (p.eps(n, y) - eps) * (3 / 2)
-    y, weight = _with_eps(p, x, t, s, eps), expand(p.sigma(s) * _lag(h), x)
+    y, weight = with_eps(p, x, t, s, eps), expand(p.sigma(s) * _lag(h), x)
     if kind == "midpoint":
       return y + weight * far, carry
     bend = (far - near) / (2 / 3 - r)  # eps + near u + bend u (u - r), for u in [0, 1]
@@ -135,10 +135,10 @@ def dpmpp_2s(kind: Kind = "midpoint", r: float = 1 / 2) -> Solver:
     del key
     x0 = p.denoise(t, x)
     m = _time_between(p, t, s, r)
-    rise = (p.denoise(m, _with_x0(p, x, t, m, x0)) - x0) / r
+    rise = (p.denoise(m, with_x0(p, x, t, m, x0)) - x0) / r
     if kind == "midpoint":
-      return _with_x0(p, x, t, s, x0 + rise / 2), carry
-    return _with_x0(p, x, t, s, x0) + expand(p.alpha(s) * _lag(-_width(p, t, s)), x) * rise, carry
+      return with_x0(p, x, t, s, x0 + rise / 2), carry
+    return with_x0(p, x, t, s, x0) + expand(p.alpha(s) * _lag(-width(p, t, s)), x) * rise, carry
 
   return Solver(step, of=as_semilinear, order=2, evaluations=2)
 
@@ -165,8 +165,8 @@ def single_step(order: int = 2, of: Literal["x0", "eps"] = "x0") -> Solver:
   """
   require(order=(order, 1 <= order <= 3, "from 1 to 3"))
   known, kernel = {
-    "x0": (_with_x0, lambda p, s, u: p.sigma(s)[..., None] * jnp.exp(u)),
-    "eps": (_with_eps, lambda p, s, u: -p.alpha(s)[..., None] * jnp.exp(-u)),
+    "x0": (with_x0, lambda p, s, u: p.sigma(s)[..., None] * jnp.exp(u)),
+    "eps": (with_eps, lambda p, s, u: -p.alpha(s)[..., None] * jnp.exp(-u)),
   }[of]
 
   def step(p, key, x, t, s, carry):
@@ -191,8 +191,8 @@ def _dpmpp_2m(p, key, x, t, s, carry):
   del key
   (last, *_), (place, *_) = carry
   x0, now = p.denoise(t, x), half_log_snr(p, t)
-  r = (now - place) / _width(p, t, s)
-  return _with_x0(p, x, t, s, x0 + (x0 - last) / expand(2 * r, x)), carry.push(x0, now)
+  r = (now - place) / width(p, t, s)
+  return with_x0(p, x, t, s, x0 + (x0 - last) / expand(2 * r, x)), carry.push(x0, now)
 
 
 dpmpp_2m = Solver(_dpmpp_2m, of=as_semilinear, init=lambda p, x: empty(x, 1), order=2)
@@ -204,7 +204,7 @@ def _dpmpp_2m_sde(p, key, x, t, s, carry):
   x_s = sigma(s) / sigma(t) e^-h x_t + alpha(s) (1 - e^-2h) (x0 + (x0 - last) / 2r) + sigma(s) sqrt(1 - e^-2h) z.
   """
   (last, *_), (place, *_) = carry
-  x0, now, h, fresh = p.denoise(t, x), half_log_snr(p, t), _width(p, t, s), _fresh(p, t, s)
+  x0, now, h, fresh = p.denoise(t, x), half_log_snr(p, t), width(p, t, s), _fresh(p, t, s)
   ahead = x0 + (x0 - last) / expand(2 * (now - place) / h, x)
   kept = expand(p.sigma(s) / p.sigma(t) * jnp.exp(-h), x) * x
   noise = expand(p.sigma(s) * jnp.sqrt(fresh), x) * p.noise(key, x, t, s)
@@ -226,35 +226,20 @@ def _dpmpp_3m(factor):
   def step(p, key, x, t, s, carry):
     del key
     (f1, f2), (p1, p2) = carry
-    x0, now, h = p.denoise(t, x), half_log_snr(p, t), _width(p, t, s)
+    x0, now, h = p.denoise(t, x), half_log_snr(p, t), width(p, t, s)
     r0, r1 = (expand(r / h, x) for r in (now - p1, p1 - p2))
     near, far = (x0 - f1) / r0, (f1 - f2) / r1
     d2 = (near - far) / (r0 + r1)
     d1 = near + r0 * d2
     phi = jnp.expm1(-h) / h + 1
     bend = expand(phi, x) * d1 - expand(factor * (phi / h - 0.5), x) * d2
-    return _with_x0(p, x, t, s, x0) + expand(p.alpha(s), x) * bend, carry.push(x0, now)
+    return with_x0(p, x, t, s, x0) + expand(p.alpha(s), x) * bend, carry.push(x0, now)
 
   return Solver(step, of=as_semilinear, init=lambda p, x: empty(x, 2), order=1 + factor)
 
 
 dpmpp_3m = _dpmpp_3m(factor=1)
 dpmpp_3m_corrected = _dpmpp_3m(factor=2)
-
-
-def _with_x0(p, x, t, s, x0):
-  """The flow from t to s if x0 did not change."""
-  return expand(p.sigma(s) / p.sigma(t), x) * x - expand(p.alpha(s) * jnp.expm1(-_width(p, t, s)), x) * x0
-
-
-def _with_eps(p, x, t, s, eps):
-  """The flow from t to s if eps did not change."""
-  return expand(p.alpha(s) / p.alpha(t), x) * x - expand(p.sigma(s) * jnp.expm1(_width(p, t, s)), x) * eps
-
-
-def _width(p, t, s):
-  """h, the width of a step in lambda."""
-  return half_log_snr(p, s) - half_log_snr(p, t)
 
 
 def _lag(u):
@@ -264,12 +249,12 @@ def _lag(u):
 
 def _fresh(p, t, s):
   """The share of the noise at s that is fresh in q(x_s | x_t, x0): 1 - exp(-2 h), without cancellation."""
-  return -jnp.expm1(-2.0 * _width(p, t, s))
+  return -jnp.expm1(-2.0 * width(p, t, s))
 
 
 def _time_between(p, t, s, share):
   """The time at which lambda has gone `share` of its way from t to s, by bisection."""
-  value = half_log_snr(p, t) + share * _width(p, t, s)
+  value = half_log_snr(p, t) + share * width(p, t, s)
 
   def halve(_, bracket):
     early, late = bracket  # lambda falls with time

@@ -116,6 +116,7 @@ def test_prior():
     (lambda: gaussian.linear(beta_min=3.0, beta_max=2.0), "beta_max = 2.0 should be above beta_min"),
     (lambda: gaussian.cosine(t_max=1.5), "t_max = 1.5 should be below 1"),
     (lambda: gaussian.sigmoid(tau=-1.0), "tau = -1.0 should be positive"),
+    (lambda: gaussian.sigmoid(tau=0.04), "tau = 0.04 should be at least 0.05"),
     (lambda: gaussian.laplace(scale=0.0), "scale = 0.0 should be positive"),
     (lambda: gaussian.trigonometric(t_max=1.6), "t_max = 1.6 should be below 1.5708"),
     (lambda: gaussian.ve(sigma_min=-1.0), "sigma_min = -1.0 should be positive"),

@@ -97,6 +97,11 @@ def test_time_at_inverts(path):
   np.testing.assert_allclose(grids.time_at(path, jnp.array([99.0, -99.0])), [path.t_min, path.t_max], rtol=1e-6)
 
 
+def test_time_at_of_a_path_that_begins_with_the_data():
+  path, t = gaussian.rectified(t_min=0.0), jnp.array([0.01, 0.5, 0.9])
+  np.testing.assert_allclose(grids.time_at(path, half_log_snr(path, t)), t, rtol=2e-4)
+
+
 def test_grids_compile():
   path = PATHS["cosine"]
   for grid in (grids.rho(), grids.shifted(), grids.cosine(), grids.times(tuple(np.linspace(0.9, 0.1, 9)))):

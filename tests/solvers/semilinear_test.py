@@ -217,6 +217,25 @@ def test_an_even_grid_gives_the_published_places(order, of, solver):
     np.testing.assert_allclose(run(semilinear.single_step(order, of), ts), run(solver, ts[::order]), rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["ddim", "dpm_2s", "dpmpp_2m", "edm.heun", "deis", "pndm"])
+def test_many_steps_keep_the_digits(name):
+  """Of normal data, float32 against float64: alpha has few digits near pure noise, and the steps begin there."""
+  path, times = gaussian.cosine(), np.linspace(0.999, 0.001, 1001, dtype=np.float32)
+  start = np.random.default_rng(0).standard_normal((64, 3), dtype=np.float32)
+
+  def denoise(t, x):
+    a, s = path.alpha(t), path.sigma(t)
+    return a / (a**2 + 4 * s**2) * x
+
+  def ends(dtype):
+    run = lambda x, ts: base.integrate(SEMILINEAR[name], path.problem(denoise), jax.random.key(0), x, ts)
+    return np.asarray(jax.jit(run)(jnp.asarray(start, dtype), jnp.asarray(times, dtype)))
+
+  with jax.enable_x64(True):
+    expected = ends(jnp.float64)
+    np.testing.assert_allclose(ends(jnp.float32), expected, atol=1.5e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("order", [0, 4])
 def test_single_steps_of_other_orders_are_refused(order):
   with pytest.raises(InputError, match=f"order = {order} should be from 1 to 3"):
