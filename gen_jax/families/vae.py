@@ -117,8 +117,9 @@ class VAE:
     return jnp.clip(x, -1.0, 1.0) if self.spec.kind == "image" else x
 
   def bound(self, num: int = 1) -> str:
-    """Which bound `log_prob_bound` is."""
-    return f"IWAE-{num}" if num > 1 else "ELBO"
+    """Which bound `log_prob_bound` is, and whether it is of a density though the data have levels."""
+    kind = f"IWAE-{num}" if num > 1 else "ELBO"
+    return f"{kind} of a density" if self.spec.levels and self.likelihood.density else kind
 
   def log_prob_bound(self, key: Key, params: PyTree, x: Array, cond: Cond = None, num: int = 1) -> Array:
     """A lower bound on log p(x), [B] nats: the ELBO for num = 1, IWAE-k for num = k > 1.

@@ -5,7 +5,7 @@ as a last axis of `out`; everything here works entry by entry and broadcasts ove
 """
 
 import dataclasses
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,10 @@ class Likelihood(Protocol):
 
   Attributes:
     heads: numbers that the decoder gives per entry of x.
+    density: whether p is a density, also of data with levels; those of levels' masses do not compare with it.
   """
+
+  density: ClassVar[bool]
 
   @property
   def heads(self) -> int: ...
@@ -43,6 +46,7 @@ class Bernoulli:
   """Black or white: P(x = 1) = sigmoid(out), P(x = -1) = sigmoid(-out). For data of two levels."""
 
   heads: int = dataclasses.field(default=1, init=False)
+  density: ClassVar[bool] = False
 
   def check(self, spec: Spec) -> None:
     """Raises InputError unless there are two levels."""
@@ -80,6 +84,7 @@ class Gaussian:
 
   scale: float | None = None
   floor: float = 1e-2
+  density: ClassVar[bool] = True
 
   @property
   def heads(self) -> int:
@@ -118,6 +123,7 @@ class DiscretizedGaussian:
 
   scale: float | None = None
   floor: float = 1e-3
+  density: ClassVar[bool] = False
 
   @property
   def heads(self) -> int:

@@ -200,7 +200,7 @@ def write(path: pathlib.Path, text: str) -> None:
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """A file to write into, which takes the place of `path` once it is complete."""
   path = pathlib.Path(path)
-  draft = path.with_name(path.name + ".tmp")
+  draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # another process may write the same
   try:
     with draft.open("wb") as f:
       yield f

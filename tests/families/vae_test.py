@@ -193,6 +193,14 @@ def test_images(likelihood, nets):
   assert all(np.all(np.isfinite(a)) for a in [*metrics.values(), *arrays])
 
 
+def test_a_density_of_levels_is_called_one():
+  """Its bits are not those of a mass, with which tables would compare them."""
+  make = lambda spec, likelihood: VAE(spec=spec, encoder=MLP(), decoder=MLP(), likelihood=likelihood)
+  assert make(DIGITS, Gaussian()).bound() == "ELBO of a density"
+  assert make(DIGITS, DiscretizedLogistic()).bound(5) == "IWAE-5"
+  assert make(PLANE, Gaussian()).bound() == "ELBO"
+
+
 def test_samples_are_drawn_or_means():
   family = VAE(spec=Spec(shape=(4, 4, 1), kind="image", levels=2), encoder=MLP(), decoder=MLP(), likelihood=Bernoulli())
   x = jnp.ones((2, 4, 4, 1))
