@@ -122,6 +122,7 @@ def test_not_finite(tmp_path, load, bad, named):
 
 def test_not_finite_elsewhere(tmp_path, load, monkeypatch):
   monkeypatch.setattr(meshes, "agree", lambda value: 1.0 if isinstance(value, bool) else value)
+  monkeypatch.setattr(meshes, "on_main", lambda work: work())
   with pytest.raises(InputError, match=r"not finite at step 8 or before .*: parameter of another process"):
     _run(tmp_path, load())
 
