@@ -5,6 +5,7 @@ On a GPU: `JAX_PLATFORMS=cuda python -m pytest tests`.
 
 import os
 import pathlib
+import tarfile
 
 import pytest
 
@@ -25,6 +26,23 @@ def real_data() -> pathlib.Path:
   folder = pathlib.Path(os.environ.get("GEN_JAX_DATA", ROOT.parent / "shared" / "data"))
   if not folder.is_dir():
     pytest.skip(f"no real data in {folder}: set GEN_JAX_DATA to the folder that has them")
+  return folder
+
+
+@pytest.fixture(scope="session")
+def cifar10_test(real_data, tmp_path_factory) -> pathlib.Path:
+  """A folder of images whose test split, and training split, are the test images of a part of CIFAR-10."""
+  path = real_data / "cifar10_subset" / "cifar10_subset.tar"
+  if not path.is_file():
+    pytest.skip(f"no {path}")
+  folder = tmp_path_factory.mktemp("cifar10")
+  with tarfile.open(path) as archive:  # one by one: extractall is to have a filter, which early 3.11 does not know
+    for member in archive:
+      if member.isfile() and member.name.startswith("cifar10/test/"):
+        image = folder / member.name.removeprefix("cifar10/")
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.write_bytes(archive.extractfile(member).read())
+  (folder / "train").symlink_to(folder / "test")
   return folder
 
 

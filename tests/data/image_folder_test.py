@@ -1,6 +1,5 @@
 import io
 import shutil
-import tarfile
 
 import numpy as np
 import pytest
@@ -165,16 +164,10 @@ def test_sets_that_cannot_be_learned_or_scored(tmp_path):
   refuse(tmp_path, "only", "cat/0.png in", "{train,test}/<class>/<file>")
 
 
-def test_cifar10_subset(real_data, tmp_path):
-  archive = real_data / "cifar10_subset" / "cifar10_subset.tar"
-  if not archive.is_file():
-    pytest.skip(f"no {archive}")
-  with tarfile.open(archive) as tar:
-    tar.extractall(tmp_path, [m for m in tar.getmembers() if "/test/" in m.name], filter="data")
-  shutil.copytree(tmp_path / "cifar10" / "test", tmp_path / "cifar10" / "train")
-  source = ImageFolder(path=str(tmp_path / "cifar10"))
+def test_cifar10_subset(cifar10_test):
+  source = ImageFolder(path=str(cifar10_test))
   assert (source.spec.shape, source.spec.classes) == ((32, 32, 3), 10)
   columns = source.split("test").columns
   assert np.bincount(columns["label"]).tolist() == [200] * 10
-  ship = sorted((tmp_path / "cifar10" / "test" / "ship").iterdir())[0]
+  ship = sorted((cifar10_test / "test" / "ship").iterdir())[0]
   np.testing.assert_array_equal(columns["x"][8 * 200], np.asarray(Image.open(ship).convert("RGB")))

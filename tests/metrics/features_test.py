@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import tarfile
 
 import numpy as np
 import pytest
@@ -40,14 +39,8 @@ def test_mnist(real_data):
   assert (p.max(1) >= 0.9).mean() >= 0.97
 
 
-def test_cifar10(real_data, tmp_path):
-  path = real_data / "cifar10_subset" / "cifar10_subset.tar"
-  if not path.is_file():
-    pytest.skip(f"no {path}")
-  with tarfile.open(path) as archive:
-    archive.extractall(tmp_path, [m for m in archive if m.name.startswith("cifar10/test")], filter="data")
-  (tmp_path / "cifar10" / "train").symlink_to(tmp_path / "cifar10" / "test")
-  split = ImageFolder(path=str(tmp_path / "cifar10")).split("test")
+def test_cifar10(cifar10_test):
+  split = ImageFolder(path=str(cifar10_test)).split("test")
   rows = split[np.arange(len(split))]
   extractor = features.cifar10()
   _, p = extractor.embed(rows["x"].astype(np.float32) / 127.5 - 1.0)
