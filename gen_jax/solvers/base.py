@@ -192,14 +192,18 @@ def width(path: Any, t: Array, s: Array) -> Array:
 
 
 def with_x0(path: Any, x: Array, t: Array, s: Array, x0: Array) -> Array:
-  """The probability flow from x at t to s if the data x0 in it did not change: DDIM's step, without cancellation."""
+  """The probability flow from x at t to s if the data x0 in it did not change: DDIM, arXiv:2010.02502, eq. 12.
+
+  x and x0 are [B, ...], t and s scalars or [B].
+  """
   return expand(path.sigma(s) / path.sigma(t), x) * x - expand(path.alpha(s) * jnp.expm1(-width(path, t, s)), x) * x0
 
 
 def with_eps(path: Any, x: Array, t: Array, s: Array, eps: Array) -> Array:
-  """The probability flow from x at t to s if the noise eps in it did not change.
+  """The probability flow from x at t to s if the noise eps in it did not change: arXiv:2206.00927, eq. 3.7.
 
-  Near pure noise alpha has few digits on some paths. One ratio of it, in both places, loses none of the noise.
+  x and eps are [B, ...], t and s scalars or [B]. Near pure noise alpha has few digits on some paths. One ratio of it,
+  in both places, loses none of the noise.
   """
   kept = path.alpha(s) / path.alpha(t)
   return expand(kept, x) * x + expand(path.sigma(s) - kept * path.sigma(t), x) * eps
