@@ -29,7 +29,7 @@ def test_they_are_the_matrix_and_its_transpose(offset):
     lambda x: x.astype(int),
   ],
 )
-def test_what_is_not_linear_is_refused(measure):
+def test_what_is_not_affine_is_refused(measure):
   with pytest.raises(InputError, match="measure should be affine"):
     linear_part(measure, jnp.zeros((5, 3)))
   with pytest.raises(InputError, match="measure should be affine"):
