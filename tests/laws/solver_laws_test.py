@@ -187,15 +187,18 @@ def test_a_single_step_that_is_left_over(x64):
 
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_adaptive_error_follows_the_tolerance(x64, name):
-  """Two times are enough, and a tolerance 100 times smaller makes the error at least 10 times smaller."""
+  """Two times are enough, and a tolerance 100 times smaller makes the error at least 10 times smaller.
+
+  That is so from 1e-5 on: with larger ones the solve is over before its steps have grown to what they allow.
+  """
   maker = getattr(importlib.import_module(f"gen_jax.solvers.{name.split('.')[0]}"), name.split(".")[1])
   part, x, exact = quantiles("cosine")
-  problem, last = PATHS["cosine"].problem(denoiser(PATHS["cosine"])), np.inf
+  problem, error = PATHS["cosine"].problem(denoiser(PATHS["cosine"])), {}
   for tol in (1e-3, 1e-5, 1e-7, 1e-9):
     y = base.integrate(maker(tol, tol), problem, jax.random.key(0), x, jnp.array([part.t_max, part.t_min]))
-    error = np.sqrt(np.mean(np.square(y - exact)))
-    assert error < min(30 * tol, last / 10), (tol, error)
-    last = error
+    error[tol] = np.sqrt(np.mean(np.square(y - exact)))
+    assert error[tol] < 3 * tol, error
+  assert error[1e-7] < error[1e-5] / 10 and error[1e-9] < error[1e-7] / 10, error
 
 
 @pytest.mark.parametrize("path", PATHS)
