@@ -163,8 +163,9 @@ def _pick(plain: Callable, primitive: Primitive) -> Callable:
 def _primitive(name: str, fn: Callable, batched: Callable | None = None) -> Primitive:
   """What JAX has to know of a convolution, but for its derivatives; a batch of them is `batched`, or else `fn`."""
   primitive = Primitive(name)
-  primitive.def_impl(jax.jit(fn, static_argnames=inspect.getfullargspec(fn).kwonlyargs))
-  primitive.def_abstract_eval(lambda *args, **static: jax.core.ShapedArray(*_shape(fn, args, static)))
+  compiled = jax.jit(fn, static_argnames=inspect.getfullargspec(fn).kwonlyargs)  # which is traced once for each size
+  primitive.def_impl(compiled)
+  primitive.def_abstract_eval(lambda *args, **static: jax.core.ShapedArray(*_shape(compiled, args, static)))
   mlir.register_lowering(primitive, mlir.lower_fun(fn, multiple_results=False))
 
   def batch(args, axes, **static):
@@ -174,8 +175,8 @@ def _primitive(name: str, fn: Callable, batched: Callable | None = None) -> Prim
   return primitive
 
 
-def _shape(fn, args, static):
-  out = jax.eval_shape(lambda *args: fn(*args, **static), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in args))
+def _shape(compiled, args, static):
+  out = compiled.eval_shape(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in args), **static)
   return out.shape, out.dtype
 
 

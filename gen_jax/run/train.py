@@ -96,11 +96,11 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
     checkpoints = checkpoint.Checkpoints(workdir, config, options.keep)
     loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
     found = loop.restore()
-    pool = futures.ThreadPoolExecutor(2)  # the way to the first step is compiling, beside which the next is traced
+    pool = futures.ThreadPoolExecutor(2)  # the way to the first step is compiling, beside which the rest is traced
     try:
-      fresh = None if found else pool.submit(loop.init)
       program = loop.program()
       ready = pool.submit(program.compile)
+      fresh = None if found else pool.submit(loop.init)
       rehearse(family, loop.like.params, scoring)
       for done in futures.as_completed([ready] if found else [ready, fresh]):
         done.result()
@@ -141,7 +141,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
 def rehearse(family: Family, params: PyTree, scoring: evaluate.Evaluate) -> None:
   """Traces the sampler and the likelihood, so that what does not fit is found before the training and not after."""
   key, cond = jax.random.key(0), sample.conditions(family, 2)
-  with one_line("the sampler"):
+  params = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), params)  # nowhere, like the key: or a network
+  with one_line("the sampler"):  # is traced anew for what has met its parameters
     jax.eval_shape(lambda key, params: family.sample(key, params, 2, cond), key, params)
   if taken := evaluate.likelihood(family, scoring):
     with one_line("the likelihood"):
