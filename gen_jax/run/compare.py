@@ -28,6 +28,7 @@ _COLUMNS = {
   "class_share_min": "rarest class",
   "class_share_max": "commonest",
   "cross_entropy": "cross entropy",
+  "outside": "where no data are",
   "log_prob": "log p, nats",
   "bits_per_dim": "bits/dim",
   "seconds_per_image": "s/image",
