@@ -51,6 +51,7 @@ class Sampler:
     example = (jax.random.key(0), params, conditions(family, batch_size))
     with one_line("the sampler"):
       lowered = fn.lower(*self._place(example))
+    self._shape = lowered.out_info.shape[1:]
     self._compiled = lowered.compile()
     self.compile_seconds = time.perf_counter() - start
 
@@ -59,14 +60,24 @@ class Sampler:
 
     Raises:
       InputError: `cond` does not fit the family.
+      MemoryError: there is no room for them.
     """
+    out = np.empty((num, *self._shape), np.float32)  # before anything is drawn
     cond = conditions(self.family, num, cond)
     params = self._place(params)
-    out = []
+
+    def fetch(first, x):
+      out[first : first + self.batch_size] = np.asarray(x)[: num - first]
+
+    made = []  # and not fetched: one chunk, while the devices are at the next
     for i, rows in enumerate(batches(num, self.batch_size)):
       chunk = None if cond is None else {k: v[rows] for k, v in cond.items()}
-      out.append(self._compiled(*self._place((jax.random.fold_in(key, i), params, chunk))))
-    return np.concatenate([np.asarray(x, np.float32) for x in out])[:num]
+      made.append((rows[0], self._compiled(*self._place((jax.random.fold_in(key, i), params, chunk)))))
+      if len(made) == 2:
+        fetch(*made.pop(0))
+    for last in made:
+      fetch(*last)
+    return out
 
   def _place(self, tree: PyTree) -> PyTree:
     return jax.device_put(tree, meshes.replicated(self._mesh))

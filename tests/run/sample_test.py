@@ -48,6 +48,12 @@ def test_draw():
   assert (x != _draw(21, seed=1)[0]).all()
 
 
+def test_more_than_there_is_room_for():
+  """It is said before anything is drawn, not when the last chunk is."""
+  with pytest.raises(MemoryError):
+    _draw(10**15)
+
+
 def test_condition(tmp_path):
   x, _ = _draw(5, cond={"label": np.full(5, 3)})
   np.testing.assert_array_equal(np.round(x.mean((1, 2, 3)) * 10), 3)
