@@ -163,7 +163,7 @@ def _pick(plain: Callable, primitive: Primitive) -> Callable:
 def _primitive(name: str, fn: Callable, batched: Callable | None = None) -> Primitive:
   """What JAX has to know of a convolution, but for its derivatives; a batch of them is `batched`, or else `fn`."""
   primitive = Primitive(name)
-  compiled = jax.jit(fn, static_argnames=inspect.getfullargspec(fn).kwonlyargs)  # which is traced once for each size
+  compiled = jax.jit(fn, static_argnames=inspect.getfullargspec(fn).kwonlyargs)  # traced once for each size
   primitive.def_impl(compiled)
   primitive.def_abstract_eval(lambda *args, **static: jax.core.ShapedArray(*_shape(compiled, args, static)))
   mlir.register_lowering(primitive, mlir.lower_fun(fn, multiple_results=False))

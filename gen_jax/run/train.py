@@ -141,8 +141,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
 def rehearse(family: Family, params: PyTree, scoring: evaluate.Evaluate) -> None:
   """Traces the sampler and the likelihood, so that what does not fit is found before the training and not after."""
   key, cond = jax.random.key(0), sample.conditions(family, 2)
-  params = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), params)  # nowhere, like the key: or a network
-  with one_line("the sampler"):  # is traced anew for what has met its parameters
+  # Without a place on the mesh, as the key is: else a network is traced anew for what has met its parameters.
+  params = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), params)
+  with one_line("the sampler"):
     jax.eval_shape(lambda key, params: family.sample(key, params, 2, cond), key, params)
   if taken := evaluate.likelihood(family, scoring):
     with one_line("the likelihood"):
