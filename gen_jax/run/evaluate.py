@@ -269,15 +269,15 @@ def _reconstruction(
 def _density(source: Source, x: np.ndarray) -> dict[str, Any]:
   """Where the data have a known density p: -E log p of the samples, which for a perfect model is the entropy of p.
 
-  It is infinite if p = 0 at one of them: then the share of those is all that there is to say.
+  It is infinite, and None here, if p = 0 at one of them; "outside" is the share of those.
   """
   if not isinstance(source, HasDensity):
     return {}
   log_p = np.asarray(compiling.jit(source.log_prob)(x), np.float64)
-  if outside := float(np.mean(np.isneginf(log_p))):
-    return {"outside": outside, "outside_floor": 0.0}
-  mean, error = _mean(-log_p)
-  return {"cross_entropy": mean, "cross_entropy_error": error, "cross_entropy_floor": source.entropy()}
+  outside = float(np.mean(np.isneginf(log_p)))
+  mean, error = (None, None) if outside else _mean(-log_p)
+  entropy = source.entropy()
+  return {"cross_entropy": mean, "cross_entropy_error": error, "cross_entropy_floor": entropy, "outside": outside}
 
 
 def _judged(

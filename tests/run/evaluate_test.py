@@ -107,11 +107,19 @@ def test_a_worse_model_scores_worse(exact):
 
 
 def test_samples_where_the_density_is_zero():
-  """Their cross entropy is infinite, which JSON cannot say."""
-  board = Checkerboard()
-  record = evaluate(trained(Exact()), board, Evaluate(num=200, likelihood_num=0), seed=0)
-  assert 0.2 < record["outside"] < 0.8 and "cross_entropy" not in record
-  json.dumps(record, allow_nan=False)
+  """Their cross entropy is infinite, which JSON cannot say; the colour of a square is told by sines."""
+  rng, options = np.random.default_rng(0), Evaluate(num=1000, likelihood_num=0)
+  for scale in (0.5, 1.0, 20.0):
+    record = evaluate(trained(Exact(scale=scale)), Checkerboard(), options, seed=0)
+    x = scale * RING.draw(rng, 100_000)["x"].astype(np.float64)
+    black = (np.sin(2 * np.pi * x).prod(-1) > 0) & (abs(x) < 1).all(-1)
+    assert record["outside"] == pytest.approx(1 - black.mean(), abs=0.065)  # four standard errors
+    assert record["cross_entropy"] is None
+    json.dumps(record, allow_nan=False)
+
+
+def test_samples_where_the_density_is_nowhere_zero(exact):
+  assert exact["outside"] == 0.0
 
 
 def test_a_record_says_how_it_was_made(exact):
