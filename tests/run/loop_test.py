@@ -11,13 +11,16 @@ import pytest
 from gen_jax.data.feed import feed
 from gen_jax.data.synthetic import Ring
 from gen_jax.errors import InputError
+from gen_jax.families.diffusion import Diffusion
 from gen_jax.family import State
+from gen_jax.nets.mlp import TimeMLP
 from gen_jax.run import compile as compiling
 from gen_jax.run import mesh as meshes
-from gen_jax.run.checkpoint import Checkpoints
+from gen_jax.run.checkpoint import Checkpoints, abstract
+from gen_jax.run.evaluate import Evaluate
 from gen_jax.run.loop import Loop
 from gen_jax.run.signals import Signals
-from gen_jax.run.train import Train, train
+from gen_jax.run.train import Train, rehearse, train
 from gen_jax.run.writer import Writer
 
 
@@ -187,3 +190,22 @@ def test_convolutions_stay_out_of_loops_on_the_cpu(on_cpu):
   assert not compiling.loops_well(jax.jit(conv).trace(x).jaxpr)
   assert not compiling.loops_well(jax.jit(inside).trace(x).jaxpr)
   assert compiling.loops_well(jax.jit(lambda x: x @ x).trace(x).jaxpr)
+
+
+def test_a_rehearsal_traces_a_sampler_s_network_once():
+  """Though its parameters, and so what it makes, have a place on the mesh, and the noise it begins with has none."""
+  traces = []
+
+  class Traced(TimeMLP):
+    def __call__(self, *args, **kwargs):
+      traces.append(args)
+      return super().__call__(*args, **kwargs)
+
+  source = Ring()
+  family = Diffusion(spec=source.spec, net=Traced())
+  batch = {"x": jnp.zeros((8, *source.spec.shape))}
+  params = jax.eval_shape(family.init, jax.random.key(0), batch).params
+  places = jax.tree.map(lambda a: meshes.replicated(meshes.local()), params)
+  traces.clear()
+  rehearse(family, abstract(params, places), Evaluate(likelihood_num=0))
+  assert len(traces) == 1
