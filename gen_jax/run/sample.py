@@ -60,7 +60,7 @@ class Sampler:
 
     Raises:
       InputError: `cond` does not fit the family.
-      MemoryError: there is no room for them.
+      MemoryError: the host has no room for them.
     """
     out = np.empty((num, *self._shape), np.float32)  # before anything is drawn
     cond = conditions(self.family, num, cond)
@@ -98,6 +98,7 @@ def draw(
 
   Raises:
     InputError: `cond` does not fit the family, or a solver could not finish.
+    MemoryError: the host has no room for them.
   """
   sampler = Sampler(family, params, min(batch_size, num))
   start = time.perf_counter()

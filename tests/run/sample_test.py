@@ -1,6 +1,7 @@
 """Samples come in equal chunks, are a function of the key, and fit their condition."""
 
 import dataclasses
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,21 @@ def test_more_than_there_is_room_for():
   """It is said before anything is drawn, not when the last chunk is."""
   with pytest.raises(MemoryError):
     _draw(10**15)
+
+
+def test_no_more_than_two_chunks_are_on_the_devices():
+  sampler = sample.Sampler(PAINTER, jnp.float32(0), 8)
+  compiled, made, most = sampler._compiled, [], []
+
+  def watched(*args):
+    x = compiled(*args)
+    made.append(weakref.ref(x))
+    most.append(sum(ref() is not None for ref in made))
+    return x
+
+  sampler._compiled = watched
+  sampler(jax.random.key(0), jnp.float32(0), 80)
+  assert len(made) == 10 and max(most) == 2
 
 
 def test_condition(tmp_path):
