@@ -16,6 +16,7 @@ from gen_jax.run import mesh as meshes
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("[a-z]*.py"))
 STEPS = 4  # a layer that starts at zero hides the one before it from the first gradient
+HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # a state without a place is another program's
 
 
 class Subject:
@@ -27,7 +28,7 @@ class Subject:
     self.feed = feed(self.source, seed=0, batch_size=self.config.train.batch_size)
     self.init = jax.jit(self.family.init)
     self.step = compiling.jit(self.family.step)
-    self.state = self.init(jax.random.key(1), self.batch(0))
+    self.state = jax.device_put(self.init(jax.random.key(1), self.batch(0)), HERE)
 
   def batch(self, step: int):
     item = jax.tree.map(lambda a: a[0], self.feed.chunk(step, 1))
@@ -90,11 +91,11 @@ def test_jit_equals_eager(s):
 def test_one_trace_serves_every_step(s):
   traces = []
 
-  def counted(key, state, batch):
+  def step(key, state, batch):  # of the same name, it is compiled already, and in the cache
     traces.append(1)
     return s.family.step(key, state, batch)
 
-  s.run(s.state, 0, 3, jax.jit(counted))
+  s.run(s.state, 0, 3, compiling.jit(step))
   assert len(traces) == 1
 
 
@@ -124,8 +125,7 @@ def test_a_checkpoint_holds_all_that_a_run_needs(s, tmp_path):
   straight, _ = s.run(middle, 2, STEPS)
   store = checkpoint.Checkpoints(tmp_path, s.config)
   store.save(2, middle)
-  here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  step, restored = store.restore(checkpoint.abstract(middle, jax.tree.map(lambda _: here, middle)))
+  step, restored = store.restore(checkpoint.abstract(middle, jax.tree.map(lambda _: HERE, middle)))
   resumed, _ = s.run(restored, step, STEPS)
   for (where, want), got in zip(jax.tree_util.tree_leaves_with_path(straight), jax.tree.leaves(resumed), strict=True):
     assert (want == got).all(), jax.tree_util.keystr(where)
