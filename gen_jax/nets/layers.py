@@ -132,6 +132,17 @@ def downsample(x: Array, smooth: bool = False) -> Array:
   return _thinned(_thinned(x, 1), 2)
 
 
+def blur(x: Array) -> Array:
+  """The filter (1, 3, 3, 1) / 8 along both axes, before a convolution of stride 2: [B, H, W, C] -> the same shape.
+
+  What that convolution has at its centre is then `downsample(x, smooth=True)`.
+  """
+  for axis in (1, 2):
+    odd = x.shape[axis] % 2  # where "SAME" begins
+    x = _filtered(_edged(x, axis, 2 - odd, 1 + odd), axis, x.shape[axis], 1)
+  return x
+
+
 def _widened(x: Array, axis: int) -> Array:
   """Twice as many, each a quarter of the way from its pixel to a neighbour of it."""
   padded, size = _edged(x, axis, 1, 1), x.shape[axis]
@@ -144,7 +155,12 @@ def _thinned(x: Array, axis: int) -> Array:
   """Half as many, each of four neighbours."""
   half = -(-x.shape[axis] // 2)
   padded = _edged(x, axis, 1, 1 + x.shape[axis] % 2)
-  a, b, c, d = (jax.lax.slice_in_dim(padded, i, i + 2 * half - 1, 2, axis) for i in range(4))
+  return _filtered(padded, axis, half, 2)
+
+
+def _filtered(padded: Array, axis: int, size: int, stride: int) -> Array:
+  """`size` sums of four neighbours, `stride` apart."""
+  a, b, c, d = (jax.lax.slice_in_dim(padded, i, i + stride * (size - 1) + 1, stride, axis) for i in range(4))
   return (a + 3 * b + 3 * c + d) / 8
 
 

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 from gen_jax.errors import InputError
 from gen_jax.nets.attention import MultiHead, Tokens, check_levels
 from gen_jax.nets.condition import Condition
-from gen_jax.nets.layers import Conv, GroupNorm, downsample, dropout, fold, unfold, upsample
+from gen_jax.nets.layers import Conv, GroupNorm, blur, downsample, dropout, fold, unfold, upsample
 from gen_jax.types import Array, Cond, Entry
 
 
 class UNet(nn.Module):
   """Residual blocks at ever coarser resolutions and back, with skip connections between equal ones.
 
-  The defaults are DDPM's (2006.11239, appendix B), conditioned on the time by scale and shift as in ADM. ADM
-  (2105.05233, section 3): resample="block", head_channels=64, more levels with attention. NCSN++ (2011.13456,
-  appendix H): resample="block", smooth=True, rescale=True, progressive=True. Works on any image size; an odd one is
-  rounded up on the way down and cropped on the way back.
+  DDPM (2006.11239, appendix B): told="sum", else the defaults. ADM (2105.05233, section 3): resample="block",
+  head_channels=64, more levels with attention. NCSN++ (2011.13456, appendix H): told="sum", resample="block",
+  smooth=True, rescale=True, progressive=True. Works on any image size; an odd one is rounded up on the way down and
+  cropped on the way back.
 
   Attributes:
     out: output channels; None for as many as the input has.
@@ -29,8 +29,11 @@ class UNet(nn.Module):
     attention: the levels (0 is the finest) whose blocks are followed by self-attention; the middle always has one.
     heads: attention heads.
     head_channels: channels of a head, which then decide how many there are; None for `heads` of them everywhere.
+    told: how a block learns of the time and the other conditions: they "scale" and shift its second norm, or are added
+      to what is normed there, a "sum".
     resample: what goes from level to level: "conv", a convolution; "block", a residual block.
-    smooth: whether residual blocks that resample filter by (1, 3, 3, 1), rather than take means and repeat.
+    smooth: whether residual blocks that resample filter by (1, 3, 3, 1), rather than take means and repeat; and the
+      input before a convolution shrinks it.
     rescale: divide each sum of a residual branch by sqrt(2), which keeps its variance.
     progressive: add the input, shrunk by convolutions, at each level.
     patch: side of the squares of pixels that the network takes and gives as one; at 2 it costs a quarter.
@@ -48,6 +51,7 @@ class UNet(nn.Module):
   attention: tuple[int, ...] = (1,)
   heads: int = 4
   head_channels: int | None = None
+  told: Literal["scale", "sum"] = "scale"
   resample: Literal["conv", "block"] = "conv"
   smooth: bool = False
   rescale: bool = False
@@ -67,7 +71,7 @@ class UNet(nn.Module):
 
     Raises:
       InputError: attention at a level that there is not, or in heads that do not divide it; a patch that does not
-        divide the image.
+        divide the image; sums at levels of so few channels that a norm takes them away.
     """
     check_levels(self.attention, len(self.multipliers))
     out = (self.out or x.shape[-1]) * self.patch**2
@@ -88,7 +92,7 @@ class UNet(nn.Module):
         size = tuple(-(-n // 2) for n in h.shape[1:3])
         h = self._resample(h, widths[level - 1], size, residual)
         if self.progressive:
-          pyramid = Conv(h.shape[-1], stride=2, dtype=self.dtype)(pyramid)
+          pyramid = Conv(h.shape[-1], stride=2, dtype=self.dtype)(blur(pyramid) if self.smooth else pyramid)
           h = pyramid = _add(h, pyramid, self.rescale)
         skips.append(h)
       for _ in range(self.blocks):
@@ -113,7 +117,7 @@ class UNet(nn.Module):
     wrap = (lambda kind, static: nn.remat(kind, static_argnums=static)) if self.remat else (lambda kind, static: kind)
 
     def residual(features, size=None):
-      block = wrap(Residual, (3,))(features, self.dropout, size, self.smooth, self.rescale, self.dtype)
+      block = wrap(Residual, (3,))(features, self.dropout, size, self.told, self.smooth, self.rescale, self.dtype)
       return lambda h: block(h, vector, train)
 
     def attention(h):
@@ -136,12 +140,13 @@ class UNet(nn.Module):
 
 
 class Residual(nn.Module):
-  """x + conv(silu(norm(conv(silu(norm(x)))))), the second norm scaled and shifted by the condition's vector, if any.
+  """x + conv(silu(norm(conv(silu(norm(x)))))), told of the condition's vector, if any, at the second norm.
 
   Attributes:
     features: output channels.
     dropout: rate before the second convolution.
     size: height and width of the output, half or twice those of the input; None for the same.
+    told: whether the vector scales and shifts that norm, or is added before it: "scale" or "sum".
     smooth: whether it filters on the way there.
     rescale: divide the sum by sqrt(2).
     dtype: compute dtype.
@@ -150,6 +155,7 @@ class Residual(nn.Module):
   features: int
   dropout: float = 0.0
   size: tuple[int, int] | None = None
+  told: Literal["scale", "sum"] = "scale"
   smooth: bool = False
   rescale: bool = False
   dtype: str = "float32"
@@ -165,7 +171,16 @@ class Residual(nn.Module):
       x, repeated = resize(x), None if smaller or self.smooth else self.size
       h = h if repeated else resize(h)
     h = Conv(self.features, dtype=self.dtype)(h, repeated)
-    told = () if vector is None else jnp.split(nn.Dense(2 * self.features, dtype=self.dtype)(vector), 2, axis=-1)
+    told = ()
+    if vector is not None and self.told == "scale":
+      told = jnp.split(nn.Dense(2 * self.features, dtype=self.dtype)(vector), 2, axis=-1)
+    elif vector is not None:
+      if self.features <= GroupNorm.groups:
+        raise InputError(
+          f'net.told = "sum" is lost on {self.features} channels, each of which is normed by itself: set told="scale", '
+          f"or channels to more than {GroupNorm.groups}"
+        )
+      h = h + nn.Dense(self.features, dtype=self.dtype)(vector)[:, None, None]
     h = nn.silu(GroupNorm(dtype=self.dtype)(h, *told))
     h = dropout(h, self.dropout, train)
     h = Conv(self.features, zero=True, dtype=self.dtype)(h)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_jax.nets.layers import upsample
+from gen_jax.errors import InputError
+from gen_jax.nets.layers import Conv, blur, downsample, upsample
 from gen_jax.nets.unet import Residual, UNet
 from gen_jax.types import Entry
 
@@ -58,8 +59,9 @@ def test_every_pixel_sees_every_other_and_each_image_only_itself():
   np.testing.assert_array_equal(moved[1], 0.0)
 
 
-def test_depends_on_the_time_and_the_label():
-  apply, params, x, time = build((8, 8, 1), conditions=LABELS)
+@pytest.mark.parametrize("fields", [{}, dict(told="sum", channels=36, multipliers=(1,), attention=())])
+def test_depends_on_the_time_and_the_label(fields):
+  apply, params, x, time = build((8, 8, 1), conditions=LABELS, **fields)
   plain = apply(params, x, time)
   assert jnp.abs(apply(params, x, time + 0.01) - plain).max() > 1e-4
   assert jnp.abs(apply(params, x, time, {"label": jnp.array([0, 1])}) - plain).max() > 1e-3
@@ -92,3 +94,31 @@ def test_a_block_that_enlarges_is_one_on_the_larger_image():
   params = jax.tree.map(lambda p: p + 0.3 * jnp.cos(jnp.arange(p.size)).reshape(p.shape), block(None).init(key, x))
   larger = block(None).apply(params, upsample(x, 8, 6))
   np.testing.assert_allclose(block((8, 6)).apply(params, x), larger, rtol=1e-4, atol=1e-4)
+
+
+def test_a_sum_that_a_norm_takes_away_is_refused():
+  with pytest.raises(InputError, match='"sum" is lost on 8 channels'):
+    build((8, 8, 1), told="sum")
+
+
+def test_a_block_that_is_told_by_a_sum_adds_to_the_bias_of_its_convolution():
+  x, vector = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(((1, 4, 4, 8), (1, 5))))
+  block = Residual(36, told="sum")
+  params = jax.tree.map(
+    lambda p: p + 0.3 * jnp.cos(jnp.arange(p.size)).reshape(p.shape), block.init(jax.random.key(3), x)
+  )
+  dense = {"kernel": jax.random.normal(jax.random.key(2), (5, 36)), "bias": jnp.linspace(-1.0, 1.0, 36)}
+  told = block.apply({"params": params["params"] | {"Dense_0": dense}}, x, vector)
+  params["params"]["Conv_0"]["bias"] += vector[0] @ dense["kernel"] + dense["bias"]
+  np.testing.assert_allclose(told, block.apply(params, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(8, 6), (7, 5)])
+def test_a_blurred_image_is_in_place_and_without_the_finest_waves(size):
+  x = jax.random.normal(jax.random.key(0), (2, *size, 3))
+  centre = {"params": {"kernel": jnp.zeros((3, 3, 3, 3)).at[1, 1].set(jnp.eye(3)), "bias": jnp.zeros(3)}}
+  smaller = Conv(3, stride=2).apply(centre, blur(x))
+  np.testing.assert_allclose(smaller, downsample(x, smooth=True), rtol=1e-5, atol=1e-6)
+  rows, columns = np.indices(size)
+  checkers = jnp.asarray((-1.0) ** (rows + columns))[None, ..., None]
+  np.testing.assert_array_equal(blur(checkers)[:, 2:-2, 2:-2], 0.0)
