@@ -4,6 +4,7 @@ Both correct the state at t with the estimate that was made there, then predict 
 last time of a grid the prediction stands, since its estimate is not made.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -38,14 +39,20 @@ def unipc(order: int = 3, b: Literal["h", "expm1"] = "expm1") -> Solver:
     b: B(h) = h ("bh1" elsewhere) or e^h - 1 ("bh2").
 
   Raises:
-    InputError: an order below 1.
+    InputError: an order below 1, or another b.
   """
-  require(order=(order, order >= 1, "at least 1"))
+  require(order=(order, order >= 1, "at least 1"), b=(b, b in _SIZES, " or ".join(_SIZES)))
   return _adams(order, order, 0.0, _SIZES[b])._replace(order=order + 1)
 
 
-def sa_solver(predictor: int = 3, corrector: int = 3, tau: float = 1.0, b: Literal["h"] | None = None) -> Solver:
-  """SA-Solver, predicting x0, with a constant tau: arXiv:2309.05019, algorithm 1.
+def sa_solver(
+  predictor: int = 3,
+  corrector: int = 3,
+  tau: float = 1.0,
+  b: Literal["h"] | None = None,
+  between: tuple[float, float] = (0.0, math.inf),
+) -> Solver:
+  """SA-Solver, predicting x0, with a tau that is constant on an interval: arXiv:2309.05019, algorithm 1.
 
   x_s = sigma(s) / sigma(t) e^(-tau^2 h) x_t
   + sigma(s) int (1 + tau^2) e^(lambda - tau^2 (lambda(s) - lambda)) x0 dlambda
@@ -57,30 +64,38 @@ def sa_solver(predictor: int = 3, corrector: int = 3, tau: float = 1.0, b: Liter
     tau: 0 is the probability flow, 1 the reverse diffusion.
     b: what a lone difference weighs: None for its exact integral, as published; "h" for UniPC's, as the authors' code
       has it for few steps.
+    between: the least and the largest sigma / alpha at which steps begin that have this tau; it is 0 in all others.
 
   Raises:
-    InputError: no value for the predictor, or a negative number of values or tau.
+    InputError: no value for the predictor, a negative number of values or tau, another b, or an interval that is none.
   """
+  low, high = between
   require(predictor=(predictor, predictor >= 1, "at least 1"))
   require(corrector=(corrector, corrector >= 0, "at least 0"), tau=(tau, tau >= 0, "at least 0"))
-  return _adams(predictor, corrector, tau, _SIZES[b] if b else None)
+  require(b=(b, b in (None, "h"), "h or None"), between=(between, 0 <= low < high, "two rising noise levels"))
+  return _adams(predictor, corrector, tau, _SIZES[b] if b else None, low, high)
 
 
-def _adams(predictor, corrector, tau, size=None):
+def _adams(predictor, corrector, tau, size=None, low=0.0, high=math.inf):
   """The solver of `sa_solver`; `size` is B(h) where a lone difference has its weight from it."""
+
+  def tau_of(p, t):
+    """That of a step which begins at t, of the shape of t."""
+    level = jnp.exp(-half_log_snr(p, t))
+    return jnp.where((low <= level) & (level <= high), tau, 0.0)
 
   def step(p, key, x, t, s, carry):
     x0, now = p.denoise(t, x), half_log_snr(p, t)
     if corrector:
       (f, *fs), (u, *us) = (v[:corrector] for v in carry.past)
       x_from, t_from = jnp.where(carry.first, x, carry.x), jnp.where(carry.first, t, carry.t)  # no way, no change
-      x = _move(p, x_from, t_from, t, History((f, x0, *fs), (u, now, *us)), tau, size) + carry.z
+      x = _move(p, x_from, t_from, t, History((f, x0, *fs), (u, now, *us)), tau_of(p, t_from), size) + carry.z
     past = carry.past.push(x0, now)
     z = jnp.zeros_like(x)
     if tau:
-      fresh = -jnp.expm1(2 * tau**2 * (now - half_log_snr(p, s)))
+      fresh = -jnp.expm1(2 * tau_of(p, t) ** 2 * (now - half_log_snr(p, s)))
       z = expand(p.sigma(s) * jnp.sqrt(fresh), x) * p.noise(key, x, t, s)
-    ahead = _move(p, x, t, s, History(*(v[:predictor] for v in past)), tau, size) + z
+    ahead = _move(p, x, t, s, History(*(v[:predictor] for v in past)), tau_of(p, t), size) + z
     return ahead, _Carry(past, x, t, z, jnp.zeros_like(carry.first))
 
   def init(p, x):
@@ -88,7 +103,8 @@ def _adams(predictor, corrector, tau, size=None):
     return _Carry(empty(x, max(predictor, corrector)), zeros, jnp.zeros((), x.dtype), zeros, jnp.array(True))
 
   order = 1 if tau else max(predictor, corrector + 1 if corrector else 0)
-  return Solver(step, of=as_semilinear, init=init, order=order, stochastic=tau > 0, posterior=tau == 1.0)
+  posterior = (tau, low, high) == (1.0, 0.0, math.inf)
+  return Solver(step, of=as_semilinear, init=init, order=order, stochastic=tau > 0, posterior=posterior)
 
 
 def _move(p, x, t, s, values, tau, size):
@@ -96,7 +112,8 @@ def _move(p, x, t, s, values, tau, size):
   (f, *others), places = values
   start, end = half_log_snr(p, t), half_log_snr(p, s)
   h = end - start
-  kernel = lambda u: (1 + tau**2) * p.sigma(s)[..., None] * jnp.exp(u - tau**2 * (end[..., None] - u))
+  square = (tau**2)[..., None]
+  kernel = lambda u: (1 + square) * p.sigma(s)[..., None] * jnp.exp(u - square * (end[..., None] - u))
   weights = integrals(kernel, places, start, end)[1:]
   if size and others:
     lone = len(others) == 1 or unfelt(places[2])

@@ -115,9 +115,9 @@ class Solver(NamedTuple):
     step: (problem, key, x, t, s, carry) -> (x, carry): from time t to time s.
     of: the view of a problem that `step` reads; raises InputError for a problem that it cannot serve.
     init: (problem, x) -> the carry before the first step: what a multistep method remembers.
-    order: the global error falls as (step size) ** order; for a stochastic method, the error of expectations does. A
-      multistep method begins with lower orders, as published: one of order 3 or more shows it where its first steps
-      change little, as they do when the way starts from noise.
+    order: the global error falls as (step size) ** order; for a stochastic method, the error of expectations does. 0
+      where a part of the error stays, however fine the grid. A multistep method begins with lower orders, as published:
+      one of order 3 or more shows it where its first steps change little, as they do when the way starts from noise.
     evaluations: how often one step calls the denoiser or drift; 0 for an adaptive method, which calls it as needed.
     stochastic: whether `step` reads its key.
     startup: how many calls each of the first steps takes beyond `evaluations`.
@@ -147,7 +147,8 @@ def integrate(solver: Solver, problem: Problem, key: Key, x: Array, ts: Array) -
     problem: what it solves.
     key: noise of stochastic methods; step n uses fold_in(key, n).
     x: [B, ...], the state at ts[0]; it is kept in the precision of `ts` if that is the higher one.
-    ts: [N + 1] times, sorted either way.
+    ts: [N + 1] times, sorted either way; falling where a stochastic method solves a `Semilinear`, whose noise is that
+      of the way to the data.
 
   Returns:
     The state at ts[-1], of the shape of x.
@@ -238,11 +239,26 @@ def check_falling(ts: Any, t_min: float = -np.inf, t_max: float = np.inf) -> Non
     InputError: as `check_times` does; times that rise.
   """
   check_times(ts, t_min, t_max)
-  if isinstance(ts, jax.core.Tracer):
-    return
-  first, last = np.asarray(ts)[[0, -1]]
+  first, last = _ends(ts)
   if first < last:
     raise InputError(f"times should fall, from noise to data, and these rise from {first:.6g} to {last:.6g}")
+
+
+def check_rising(ts: Any, t_min: float = -np.inf, t_max: float = np.inf) -> None:
+  """`check_times`, of times that have to go from data to noise.
+
+  Raises:
+    InputError: as `check_times` does; times that fall.
+  """
+  check_times(ts, t_min, t_max)
+  first, last = _ends(ts)
+  if first > last:
+    raise InputError(f"times should rise, from data to noise, and these fall from {first:.6g} to {last:.6g}")
+
+
+def limits(problem: Problem) -> tuple[float, float]:
+  """The least and the last time at which a problem can be asked."""
+  return (problem.t_min, problem.t_max) if isinstance(problem, Semilinear) else (-np.inf, np.inf)
 
 
 def check_finite(x: Any, adaptive: bool = True) -> None:
@@ -263,7 +279,8 @@ def _scan(solver, problem, key, x, ts, keep):
   """The loop: the last state, and what `keep` takes from each one on the way."""
   if not isinstance(ts, jax.Array):
     ts = np.asarray(ts, jnp.result_type(float))
-  check_times(ts, *((problem.t_min, problem.t_max) if isinstance(problem, Semilinear) else ()))
+  check = check_falling if solver.stochastic and isinstance(problem, Semilinear) else check_times
+  check(ts, *limits(problem))
   problem, ts = solver.of(problem), jnp.asarray(ts)
   x = x.astype(jnp.promote_types(x.dtype, ts.dtype))
 
@@ -277,6 +294,11 @@ def _scan(solver, problem, key, x, ts, keep):
   if not solver.evaluations:
     check_finite(x)
   return x, kept
+
+
+def _ends(ts: Any) -> tuple[float, float]:
+  """The first and the last time; as if they were one where they are traced."""
+  return (0.0, 0.0) if isinstance(ts, jax.core.Tracer) else tuple(np.asarray(ts)[[0, -1]])
 
 
 def _only(kind: type, problem: Problem) -> Any:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from gen_jax.errors import require
 from gen_jax.solvers.base import SLACK, Noise
 from gen_jax.types import Array, Key
 
@@ -19,7 +20,11 @@ def tree(key: Key, start: float, end: float, depth: int = 24) -> Noise:
     start: the earliest time.
     end: the latest.
     depth: number of bridges; at most 30, since a leaf's number is a 32-bit integer.
+
+  Raises:
+    InputError: another depth.
   """
+  require(depth=(depth, 1 <= depth <= 30, "from 1 to 30"))
 
   def w(x, t):
     """w(t) - w(start), in units in which the whole has length 1."""

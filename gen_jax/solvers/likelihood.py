@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import require
 from gen_jax.ops.divergence import Divergence
-from gen_jax.solvers.base import ODE, Problem, Solver, as_ode, integrate
+from gen_jax.solvers.base import ODE, Problem, Solver, as_ode, check_rising, integrate, limits
 from gen_jax.types import Array, Key
 
 
@@ -51,9 +51,11 @@ def log_prob(
     divergence: how divergences are taken.
 
   Raises:
-    InputError: the solver is not for ordinary differential equations; fewer than two times.
+    InputError: the solver is not for ordinary differential equations; fewer than two times, or times that do not rise
+      or are outside those of the problem.
   """
   require(times=(len(ts), len(ts) >= 2, "at least two"))
+  check_rising(ts, *limits(problem))
   key_probes, key_path = jax.random.split(key)
   probes, columns = divergence.probes(key_probes, x), divergence.columns
   drift = as_ode(problem).drift

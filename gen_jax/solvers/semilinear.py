@@ -21,6 +21,11 @@ from gen_jax.solvers.history import History, empty, integrals
 Kind = Literal["midpoint", "taylor"]  # diffusers calls the second one "heun"
 
 
+def _known(kind):
+  """For `require`."""
+  return kind, kind in ("midpoint", "taylor"), "midpoint or taylor"
+
+
 def ddim(eta: float = 0.0) -> Solver:
   """DDIM: arXiv:2010.02502, eqs. 12 and 16, for any alpha and sigma.
 
@@ -75,9 +80,9 @@ def dpm_2s(kind: Kind = "midpoint", r: float = 1 / 2) -> Solver:
     r: where in a step the second evaluation is, as a share of its width in lambda.
 
   Raises:
-    InputError: an r that is not in (0, 1].
+    InputError: another kind, or an r that is not in (0, 1].
   """
-  require(r=(r, 0 < r <= 1, "in (0, 1]"))
+  require(kind=_known(kind), r=(r, 0 < r <= 1, "in (0, 1]"))
 
   def step(p, key, x, t, s, carry):
     del key
@@ -99,9 +104,9 @@ def dpm_3s(kind: Kind = "midpoint", r: float = 1 / 3) -> Solver:
     r: where in a step the second evaluation is, as a share of its width in lambda; the third is at two thirds.
 
   Raises:
-    InputError: an r that is not in (0, 2/3).
+    InputError: another kind, or an r that is not in (0, 2/3).
   """
-  require(r=(r, 0 < r < 2 / 3, "in (0, 2/3)"))
+  require(kind=_known(kind), r=(r, 0 < r < 2 / 3, "in (0, 2/3)"))
 
   def step(p, key, x, t, s, carry):
     del key
@@ -127,9 +132,9 @@ def dpmpp_2s(kind: Kind = "midpoint", r: float = 1 / 2) -> Solver:
     r: where in a step the second evaluation is, as a share of its width in lambda.
 
   Raises:
-    InputError: an r that is not in (0, 1].
+    InputError: another kind, or an r that is not in (0, 1].
   """
-  require(r=(r, 0 < r <= 1, "in (0, 1]"))
+  require(kind=_known(kind), r=(r, 0 < r <= 1, "in (0, 1]"))
 
   def step(p, key, x, t, s, carry):
     del key
@@ -161,9 +166,9 @@ def single_step(order: int = 2, of: Literal["x0", "eps"] = "x0") -> Solver:
     of: what is a polynomial in lambda: "x0" in DPM-Solver++, "eps" in DPM-Solver.
 
   Raises:
-    InputError: another order.
+    InputError: another order, or polynomials of something else.
   """
-  require(order=(order, 1 <= order <= 3, "from 1 to 3"))
+  require(order=(order, 1 <= order <= 3, "from 1 to 3"), of=(of, of in ("x0", "eps"), "x0 or eps"))
   known, kernel = {
     "x0": (with_x0, lambda p, s, u: p.sigma(s)[..., None] * jnp.exp(u)),
     "eps": (with_eps, lambda p, s, u: -p.alpha(s)[..., None] * jnp.exp(-u)),

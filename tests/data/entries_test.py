@@ -37,7 +37,7 @@ def test_missing_boxes_are_empty():
 @pytest.mark.parametrize(
   "entry, value, message",
   [
-    (LABEL, 10, "label should be a class from 0 to 9"),
+    (LABEL, 10, "label = 10 should be a class from 0 to 9"),
     (LABEL, [1, 2, 3], r"should have shape \(2,\)"),
     (LABEL, "six", "label = 'six' should be a number"),
     (LABEL, [2.7, 1.0], "should be a class from 0 to 9"),

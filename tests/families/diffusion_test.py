@@ -399,8 +399,8 @@ def test_evaluations_of_an_adaptive_solver_are_not_known():
 @pytest.mark.parametrize(
   "cond, message",
   (
-    (dict(label=[10, 3]), "label should be a class from 0 to 2"),
-    (dict(label=np.array([-1, 3])), "label should be a class from 0 to 2"),
+    (dict(label=[10, 3]), "label = 10 should be a class from 0 to 2"),
+    (dict(label=np.array([-1, 3])), "label = -1 should be a class from 0 to 2"),
     (dict(label=[[1], [2]]), r"label should have shape \(rows,\), not \(2, 1\)"),
     (dict(lable=[1, 2]), "cond has no 'label': did you mean 'lable'"),
   ),

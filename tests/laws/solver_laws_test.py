@@ -68,6 +68,7 @@ SOLVERS |= {
   "adams.sa_solver(2, 2, tau=0)": adams.sa_solver(2, 2, tau=0.0),
   "adams.sa_solver(2, 1, tau=0, h)": adams.sa_solver(2, 1, tau=0.0, b="h"),
   "adams.sa_solver(2, 0, tau=0.5)": adams.sa_solver(2, 0, tau=0.5),
+  "adams.sa_solver(between)": adams.sa_solver(between=(0.3, 2.0)),
   "langevin.annealed": langevin.annealed(rounds=5),  # the published 100 are for few levels, here there are many
 }
 DETERMINISTIC = sorted(k for k, v in SOLVERS.items() if not v.stochastic and v.evaluations)
@@ -220,7 +221,8 @@ def test_law_of_stochastic_solvers(name, path):
 STRONG = sorted(
   k
   for k in STOCHASTIC
-  if not k.startswith(("langevin.", "edm.")) and k not in ("semilinear.ddim(0.5)", "adams.sa_solver(2, 0, tau=0.5)")
+  if not k.startswith(("langevin.", "edm."))
+  and k not in ("semilinear.ddim(0.5)", "adams.sa_solver(2, 0, tau=0.5)", "adams.sa_solver(between)")
 )
 
 
@@ -260,7 +262,7 @@ def variance_error(solver, path, num):
 
 
 @pytest.mark.parametrize("path", ["linear", "edm"])
-@pytest.mark.parametrize("name", [k for k in STOCHASTIC if not k.startswith("langevin.")])  # whose noise is their own
+@pytest.mark.parametrize("name", [k for k in STOCHASTIC if SOLVERS[k].order])
 def test_weak_order(name, path):
   """Eight times the steps, and the variance is 8^order times nearer, at least: some do better where noise is additive.
 

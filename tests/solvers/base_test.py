@@ -7,7 +7,7 @@ import pytest
 
 from gen_jax.errors import InputError
 from gen_jax.processes import gaussian
-from gen_jax.solvers import adams, adaptive, base, deis, edm, grids, langevin, ode, sde, semilinear
+from gen_jax.solvers import adams, adaptive, base, brownian, deis, edm, grids, langevin, ode, sde, semilinear
 
 
 def test_ode_forwards_in_time():
@@ -168,7 +168,16 @@ def test_weak_order(solver):
     (lambda: deis.ipndm(7), "order = 7 should be from 1 to 4"),
     (lambda: adams.unipc(0), "order = 0 should be at least 1"),
     (lambda: adams.sa_solver(predictor=0), "predictor = 0 should be at least 1"),
+    (lambda: adams.unipc(b="foo"), "b = foo should be h or expm1"),
     (lambda: adams.sa_solver(tau=-1.0), "tau = -1.0 should be at least 0"),
+    (lambda: adams.sa_solver(b="expm1"), "b = expm1 should be h or None"),
+    (lambda: adams.sa_solver(between=(2.0, 1.0)), "should be two rising noise levels"),
+    (lambda: brownian.tree(unused(), 0.0, 1.0, depth=31), "depth = 31 should be from 1 to 30"),
+    *(
+      (lambda make=make: make("heun"), "kind = heun should be midpoint or taylor")
+      for make in (semilinear.dpm_2s, semilinear.dpm_3s, semilinear.dpmpp_2s)
+    ),
+    (lambda: semilinear.single_step(2, "v"), "of = v should be x0 or eps"),
     (lambda: semilinear.ddim(-1.0), "eta = -1.0 should be in"),
     (lambda: edm.churn(gamma=-1.0), "gamma = -1.0 should be at least 0"),
     (lambda: langevin.annealed(step_size=-1.0), "step_size = -1.0 should be positive"),
@@ -183,6 +192,17 @@ def test_weak_order(solver):
 def test_no_solver_is_made_of_other_arguments(make, message):
   with pytest.raises(InputError, match=message):
     make()
+
+
+def test_noise_is_added_on_the_way_to_the_data_alone():
+  """Upwards the share of fresh noise is negative, and a solver that adds some would say NaN."""
+  path, up = gaussian.cosine(), jnp.linspace(0.1, 0.9, 9)
+  problem = path.problem(lambda t, x: 0.5 * x)
+  for solver in (semilinear.ancestral, sde.euler_maruyama, langevin.annealed(rounds=1)):
+    with pytest.raises(InputError, match="times should fall, from noise to data, and these rise"):
+      base.integrate(solver, problem, unused(), jnp.zeros((1, 2)), up)
+  forward = base.SDE(lambda t, x: -x, jnp.ones_like)  # whose times can be of anything
+  assert jnp.isfinite(base.integrate(sde.euler_maruyama, forward, unused(), jnp.zeros((1, 2)), up)).all()
 
 
 def test_a_corrector_counts_the_start_of_its_predictor():

@@ -129,3 +129,15 @@ def test_there_is_no_way_with_one_time():
   problem, x = gaussian.rectified().problem(lambda t, x: x), jnp.ones((3, 2))
   with pytest.raises(InputError, match="times = 1 should be at least two"):
     likelihood.log_prob(ode.heun, problem, jax.random.key(0), x, jnp.ones(1), lambda z: z.sum(-1), Exact())
+
+
+def test_times_go_from_the_data_to_the_noise_and_stay_on_the_path():
+  path = gaussian.rectified()
+  problem, x = path.problem(lambda t, x: 0.5 * x), jnp.zeros((2, 2))
+  run = lambda *ts: likelihood.log_prob(
+    ode.heun, problem, jax.random.key(0), x, jnp.array(ts), lambda x: jnp.zeros(len(x)), Exact()
+  )
+  with pytest.raises(InputError, match=r"time 1\.7 is outside the path's times"):
+    run(0.01, 0.5, 1.7)
+  with pytest.raises(InputError, match="times should rise, from data to noise, and these fall"):
+    run(0.9, 0.5, 0.01)

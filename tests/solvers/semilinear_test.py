@@ -248,6 +248,19 @@ def test_an_evaluation_outside_the_step_is_refused(make, r):
     getattr(semilinear, make)(r=r)
 
 
+def test_sa_solver_adds_noise_between_two_levels_alone():
+  path, ts = gaussian.cosine(), jnp.linspace(0.9, 0.1, 9)
+  levels = np.asarray(path.sigma(ts) / path.alpha(ts))
+  problem, x, rows = path.problem(lambda t, x: jnp.tanh(x)), jnp.full((9, 1), 0.5), jnp.arange(9)[:, None]
+  # row n meets the noise of step n alone, the last row none
+  problem = problem._replace(noise=lambda key, x, t, s: 1.0 * (rows == jnp.argmin(jnp.abs(ts[:-1] - t))))
+  run = lambda **fields: base.integrate(adams.sa_solver(**fields), problem, jax.random.key(0), x, ts)[:, 0]
+  some = run(between=(0.99 * levels[5], 1.01 * levels[2]))
+  np.testing.assert_array_equal(np.flatnonzero(some != some[-1]), [2, 3, 4, 5])
+  np.testing.assert_allclose(run(between=(90.0, 100.0)), run(tau=0.0), rtol=1e-6)
+  assert abs(some[-1] - run(tau=0.0)[-1]) > 1e-3  # with tau the drift is another one too
+
+
 def test_sa_solver_of_one_value_is_ancestral():
   """tau = 1 with one value and no corrector draws from DDPM's posterior: arXiv:2309.05019, its relation to DDIM."""
   problem, ts = gaussian.cosine().problem(lambda t, x: jnp.tanh(x)), jnp.linspace(0.9, 0.1, 9)
