@@ -24,7 +24,8 @@ class Score(Denoising):
   (algorithm 1) through `steps` levels, and a last denoising.
 
   Only denoising score matching reads the clean data. Sliced and exact score matching know the noisy data alone: with
-  `times="times.levels"`, num=1 and little noise they learn the score of the data as they are.
+  `times="times.levels"`, num=1 and little noise they learn the score of the data as they are. That level is then the
+  only one to sample at: `steps=1`, and a step of the solver's that suits the data (`score_ring:pathless`).
 
   Attributes:
     objective: how scores are matched.
