@@ -68,7 +68,7 @@ def _check(entry: Entry, value: np.ndarray) -> None:
   classes = value[..., 0] if entry.kind == "boxes" else value
   whole = (classes >= 0) & (classes < entry.size) & (classes == np.floor(classes))
   if entry.kind in ("label", "map", "boxes") and not whole.all():
-    raise InputError(f"{entry.name} = {classes[~whole][0]:g} should be a class from 0 to {entry.size - 1}")
+    raise InputError(f"{entry.name} = {classes[~whole][0]} should be a class from 0 to {entry.size - 1}")
   if entry.kind == "text" and ((value < 0) | (value > 255)).any():
     raise InputError(f"{entry.name} should be bytes from 0 to 255: give a string")
   if entry.kind == "boxes":

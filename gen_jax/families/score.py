@@ -25,7 +25,7 @@ class Score(Denoising):
 
   Only denoising score matching reads the clean data. Sliced and exact score matching know the noisy data alone: with
   `times="times.levels"`, num=1 and little noise they learn the score of the data as they are. That level is then the
-  only one to sample at: `steps=1`, and a step of the solver's that suits the data (`score_ring:pathless`).
+  only one to sample at: `steps=1`, and a `step_size` that suits the data (`score_ring:pathless`).
 
   Attributes:
     objective: how scores are matched.

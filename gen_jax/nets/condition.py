@@ -1,6 +1,6 @@
 """How a denoising network is conditioned on the time and on anything else; the same for every network.
 
-There are three ways in: a vector that scales and shifts inside the blocks (time, labels), tokens that are attended to
+There are three ways in: a vector that every block is told (time, labels), tokens that are attended to
 (text, embeddings, boxes), and planes beside the channels of the input (images, maps). Each kind of condition goes one
 way, and each has a learned null: what the network sees in its place where it is hidden.
 """

@@ -6,7 +6,7 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, require
 from gen_jax.nets.attention import MultiHead, Tokens, check_levels
 from gen_jax.nets.condition import Condition
 from gen_jax.nets.layers import Conv, GroupNorm, blur, downsample, dropout, fold, unfold, upsample
@@ -16,9 +16,9 @@ from gen_jax.types import Array, Cond, Entry
 class UNet(nn.Module):
   """Residual blocks at ever coarser resolutions and back, with skip connections between equal ones.
 
-  DDPM (2006.11239, appendix B): told="sum", else the defaults. ADM (2105.05233, section 3): resample="block",
-  head_channels=64, more levels with attention. NCSN++ (2011.13456, appendix H): told="sum", resample="block",
-  smooth=True, rescale=True, progressive=True. Works on any image size; an odd one is rounded up on the way down and
+  DDPM (2006.11239, appendix B): told="sum", heads=1. ADM (2105.05233, section 3): resample="block", head_channels=64,
+  more levels with attention. NCSN++ (2011.13456, appendix H): told="sum", heads=1, resample="block", smooth=True,
+  rescale=True, progressive=True. Works on any image size; an odd one is rounded up on the way down and
   cropped on the way back.
 
   Attributes:
@@ -29,8 +29,8 @@ class UNet(nn.Module):
     attention: the levels (0 is the finest) whose blocks are followed by self-attention; the middle always has one.
     heads: attention heads.
     head_channels: channels of a head, which then decide how many there are; None for `heads` of them everywhere.
-    told: how a block learns of the time and the other conditions: they "scale" and shift its second norm, or are added
-      to what is normed there, a "sum".
+    told: how a block learns of the time and of labels: "scale", they scale and shift its second norm; "sum", they are
+      added before it.
     resample: what goes from level to level: "conv", a convolution; "block", a residual block.
     smooth: whether residual blocks that resample filter by (1, 3, 3, 1), rather than take means and repeat; and the
       input before a convolution shrinks it.
@@ -71,8 +71,9 @@ class UNet(nn.Module):
 
     Raises:
       InputError: attention at a level that there is not, or in heads that do not divide it; a patch that does not
-        divide the image; sums at levels of so few channels that a norm takes them away.
+        divide the image; another way to be told, or sums at levels of so few channels that a norm takes them away.
     """
+    require(**{"net.told": (self.told, self.told in ("scale", "sum"), "scale or sum")})
     check_levels(self.attention, len(self.multipliers))
     out = (self.out or x.shape[-1]) * self.patch**2
     widths = [self.channels * m for m in self.multipliers]
@@ -171,9 +172,9 @@ class Residual(nn.Module):
       x, repeated = resize(x), None if smaller or self.smooth else self.size
       h = h if repeated else resize(h)
     h = Conv(self.features, dtype=self.dtype)(h, repeated)
-    told = ()
+    modulation = ()
     if vector is not None and self.told == "scale":
-      told = jnp.split(nn.Dense(2 * self.features, dtype=self.dtype)(vector), 2, axis=-1)
+      modulation = jnp.split(nn.Dense(2 * self.features, dtype=self.dtype)(vector), 2, axis=-1)
     elif vector is not None:
       if self.features <= GroupNorm.groups:
         raise InputError(
@@ -181,7 +182,7 @@ class Residual(nn.Module):
           f"or channels to more than {GroupNorm.groups}"
         )
       h = h + nn.Dense(self.features, dtype=self.dtype)(vector)[:, None, None]
-    h = nn.silu(GroupNorm(dtype=self.dtype)(h, *told))
+    h = nn.silu(GroupNorm(dtype=self.dtype)(h, *modulation))
     h = dropout(h, self.dropout, train)
     h = Conv(self.features, zero=True, dtype=self.dtype)(h)
     if x.shape[-1] != self.features:

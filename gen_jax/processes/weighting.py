@@ -81,7 +81,7 @@ def p2(gamma: float = 1.0, k: float = 1.0) -> Weighting:
 
 
 def likelihood() -> Weighting:
-  """w = -1/2 d snr/dt (t_max - t_min): with uniform times the loss is a bound's: arXiv:2101.09258, theorem 1.
+  """w = -1/2 d snr/dt (t_max - t_min): with uniform times the loss is that of a bound: arXiv:2101.09258, theorem 1.
 
   It is g^2 / 2 on the error of the score, and what the variational bound in continuous time integrates; in nats for
   each entry of the data, as losses are means over them.

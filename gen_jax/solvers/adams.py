@@ -50,7 +50,8 @@ def sa_solver(
   corrector: int = 3,
   tau: float = 1.0,
   b: Literal["h"] | None = None,
-  between: tuple[float, float] = (0.0, math.inf),
+  s_min: float = 0.0,
+  s_max: float | None = None,
 ) -> Solver:
   """SA-Solver, predicting x0, with a tau that is constant on an interval: arXiv:2309.05019, algorithm 1.
 
@@ -64,16 +65,18 @@ def sa_solver(
     tau: 0 is the probability flow, 1 the reverse diffusion.
     b: what a lone difference weighs: None for its exact integral, as published; "h" for UniPC's, as the authors' code
       has it for few steps.
-    between: the least and the largest sigma / alpha at which steps begin that have this tau; it is 0 in all others.
+    s_min: tau is 0 in steps that begin where sigma / alpha is below this.
+    s_max: and where it is above this; None for no limit.
 
   Raises:
-    InputError: no value for the predictor, a negative number of values or tau, another b, or an interval that is none.
+    InputError: no value for the predictor, a negative number of values or tau, another b, or no noise level between
+      s_min and s_max.
   """
-  low, high = between
+  high = math.inf if s_max is None else s_max
   require(predictor=(predictor, predictor >= 1, "at least 1"))
   require(corrector=(corrector, corrector >= 0, "at least 0"), tau=(tau, tau >= 0, "at least 0"))
-  require(b=(b, b in (None, "h"), "h or None"), between=(between, 0 <= low < high, "two rising noise levels"))
-  return _adams(predictor, corrector, tau, _SIZES[b] if b else None, low, high)
+  require(b=(b, b in (None, "h"), "h or None"), s_min=(s_min, s_min < high, f"below s_max = {s_max}"))
+  return _adams(predictor, corrector, tau, _SIZES[b] if b else None, s_min, high)
 
 
 def _adams(predictor, corrector, tau, size=None, low=0.0, high=math.inf):
@@ -103,7 +106,7 @@ def _adams(predictor, corrector, tau, size=None, low=0.0, high=math.inf):
     return _Carry(empty(x, max(predictor, corrector)), zeros, jnp.zeros((), x.dtype), zeros, jnp.array(True))
 
   order = 1 if tau else max(predictor, corrector + 1 if corrector else 0)
-  posterior = (tau, low, high) == (1.0, 0.0, math.inf)
+  posterior = tau == 1.0 and low <= 0 and high == math.inf
   return Solver(step, of=as_semilinear, init=init, order=order, stochastic=tau > 0, posterior=posterior)
 
 

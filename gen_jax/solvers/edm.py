@@ -29,7 +29,8 @@ heun = Solver(_heun, of=as_semilinear, order=2, evaluations=2)
 def churn(gamma: float = 0.1, s_min: float = 0.05, s_max: float = 50.0, s_noise: float = 1.0) -> Solver:
   """The stochastic sampler: algorithm 2. Noise is added, then a step of Heun's method removes it and more.
 
-  With a fixed `gamma` the last step's error stays as the grid is refined; with gamma = S_churn / N it vanishes.
+  With a fixed `gamma` the last step's error stays as the grid is refined; with gamma = S_churn / N it vanishes, and the
+  order is 1.
 
   Args:
     gamma: share by which a step first raises the ratio: S_churn / N for N steps, at most sqrt(2) - 1.

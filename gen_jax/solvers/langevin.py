@@ -1,7 +1,7 @@
 """Langevin dynamics at noise levels that fall: NCSN's sampler, and the corrector of score-based models.
 
-Its steps are as long as the noise level and the score ask for, on a fine grid as on a coarse one. So is the error of
-the distribution that they leave: the order of these methods is 0.
+Its steps are as long as the noise level and the score ask for. A finer grid does not shorten them, and so a part of the
+error stays, however fine: the order of these methods is 0.
 """
 
 import jax
@@ -16,9 +16,9 @@ from gen_jax.solvers.base import Solver, as_semilinear
 def annealed(step_size: float = 0.2, rounds: int = 100) -> Solver:
   """Annealed Langevin dynamics: arXiv:1907.05600, algorithm 1: `rounds` steps of Langevin dynamics at each level.
 
-  x <- x + a / 2 score + sqrt(a) z, where a = epsilon (sigma / sigma_L)^2 is `step_size` sigma^2. The level at which
-  `integrate` starts has no steps: x is normal noise of that level, which they would begin with. On N(0, V) the steps
-  leave a variance of V / (1 - a / 4V).
+  x <- x + a / 2 score + sqrt(a) z, where a = epsilon (sigma / sigma_L)^2 is `step_size` sigma^2. Unlike there, the
+  level at which `integrate` starts has no steps. Many steps at a level where xt is N(0, V) leave a variance of
+  V / (1 - a / (4 V)), if a < 4 V.
 
   Args:
     step_size: epsilon / sigma_L^2: 2e-5 / 0.01^2 as published.

@@ -8,7 +8,7 @@ lambda = log(alpha / sigma) throughout and h = lambda(s) - lambda(t). Between t 
 and methods differ in the polynomial that they put for x0 or eps.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,7 @@ from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr, width, wit
 from gen_jax.solvers.history import History, empty, integrals
 
 Kind = Literal["midpoint", "taylor"]  # diffusers calls the second one "heun"
-
-
-def _known(kind):
-  """For `require`."""
-  return kind, kind in ("midpoint", "taylor"), "midpoint or taylor"
+_KINDS = get_args(Kind)
 
 
 def ddim(eta: float = 0.0) -> Solver:
@@ -82,7 +78,7 @@ def dpm_2s(kind: Kind = "midpoint", r: float = 1 / 2) -> Solver:
   Raises:
     InputError: another kind, or an r that is not in (0, 1].
   """
-  require(kind=_known(kind), r=(r, 0 < r <= 1, "in (0, 1]"))
+  require(kind=(kind, kind in _KINDS, " or ".join(_KINDS)), r=(r, 0 < r <= 1, "in (0, 1]"))
 
   def step(p, key, x, t, s, carry):
     del key
@@ -106,7 +102,7 @@ def dpm_3s(kind: Kind = "midpoint", r: float = 1 / 3) -> Solver:
   Raises:
     InputError: another kind, or an r that is not in (0, 2/3).
   """
-  require(kind=_known(kind), r=(r, 0 < r < 2 / 3, "in (0, 2/3)"))
+  require(kind=(kind, kind in _KINDS, " or ".join(_KINDS)), r=(r, 0 < r < 2 / 3, "in (0, 2/3)"))
 
   def step(p, key, x, t, s, carry):
     del key
@@ -134,7 +130,7 @@ def dpmpp_2s(kind: Kind = "midpoint", r: float = 1 / 2) -> Solver:
   Raises:
     InputError: another kind, or an r that is not in (0, 1].
   """
-  require(kind=_known(kind), r=(r, 0 < r <= 1, "in (0, 1]"))
+  require(kind=(kind, kind in _KINDS, " or ".join(_KINDS)), r=(r, 0 < r <= 1, "in (0, 1]"))
 
   def step(p, key, x, t, s, carry):
     del key

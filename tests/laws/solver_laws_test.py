@@ -68,7 +68,7 @@ SOLVERS |= {
   "adams.sa_solver(2, 2, tau=0)": adams.sa_solver(2, 2, tau=0.0),
   "adams.sa_solver(2, 1, tau=0, h)": adams.sa_solver(2, 1, tau=0.0, b="h"),
   "adams.sa_solver(2, 0, tau=0.5)": adams.sa_solver(2, 0, tau=0.5),
-  "adams.sa_solver(between)": adams.sa_solver(between=(0.3, 2.0)),
+  "adams.sa_solver(some)": adams.sa_solver(s_min=0.3, s_max=2.0),
   "langevin.annealed": langevin.annealed(rounds=5),  # the published 100 are for few levels, here there are many
 }
 DETERMINISTIC = sorted(k for k, v in SOLVERS.items() if not v.stochastic and v.evaluations)
@@ -222,7 +222,7 @@ STRONG = sorted(
   k
   for k in STOCHASTIC
   if not k.startswith(("langevin.", "edm."))
-  and k not in ("semilinear.ddim(0.5)", "adams.sa_solver(2, 0, tau=0.5)", "adams.sa_solver(between)")
+  and k not in ("semilinear.ddim(0.5)", "adams.sa_solver(2, 0, tau=0.5)", "adams.sa_solver(some)")
 )
 
 

@@ -122,3 +122,9 @@ def test_a_blurred_image_is_in_place_and_without_the_finest_waves(size):
   rows, columns = np.indices(size)
   checkers = jnp.asarray((-1.0) ** (rows + columns))[None, ..., None]
   np.testing.assert_array_equal(blur(checkers)[:, 2:-2, 2:-2], 0.0)
+
+
+def test_a_smooth_network_filters_its_input_before_it_is_shrunk():
+  apply, params, x, time = build((8, 8, 1), progressive=True, smooth=True)
+  plain = UNet(channels=8, multipliers=(1, 2), blocks=1, heads=2, progressive=True).apply(params, x, time)
+  assert jnp.abs(apply(params, x, time) - plain).max() > 1e-2

@@ -171,7 +171,7 @@ def test_weak_order(solver):
     (lambda: adams.unipc(b="foo"), "b = foo should be h or expm1"),
     (lambda: adams.sa_solver(tau=-1.0), "tau = -1.0 should be at least 0"),
     (lambda: adams.sa_solver(b="expm1"), "b = expm1 should be h or None"),
-    (lambda: adams.sa_solver(between=(2.0, 1.0)), "should be two rising noise levels"),
+    (lambda: adams.sa_solver(s_min=2.0, s_max=1.0), "s_min = 2.0 should be below s_max = 1.0"),
     (lambda: brownian.tree(unused(), 0.0, 1.0, depth=31), "depth = 31 should be from 1 to 30"),
     *(
       (lambda make=make: make("heun"), "kind = heun should be midpoint or taylor")
@@ -195,7 +195,7 @@ def test_no_solver_is_made_of_other_arguments(make, message):
 
 
 def test_noise_is_added_on_the_way_to_the_data_alone():
-  """Upwards the share of fresh noise is negative, and a solver that adds some would say NaN."""
+  """Upwards the share of fresh noise is negative, of which some solvers make NaN and others another distribution."""
   path, up = gaussian.cosine(), jnp.linspace(0.1, 0.9, 9)
   problem = path.problem(lambda t, x: 0.5 * x)
   for solver in (semilinear.ancestral, sde.euler_maruyama, langevin.annealed(rounds=1)):

@@ -248,17 +248,19 @@ def test_an_evaluation_outside_the_step_is_refused(make, r):
     getattr(semilinear, make)(r=r)
 
 
-def test_sa_solver_adds_noise_between_two_levels_alone():
-  path, ts = gaussian.cosine(), jnp.linspace(0.9, 0.1, 9)
+def test_sa_solver_keeps_the_law_of_a_point_whatever_its_tau():
+  """Of x0 = 0, each step is exact: its end has the variance sigma^2. Row 0 meets the start alone, row n + 1 step n."""
+  path, ts, rows = gaussian.cosine(), jnp.linspace(0.9, 0.1, 9), jnp.arange(9)[:, None]
   levels = np.asarray(path.sigma(ts) / path.alpha(ts))
-  problem, x, rows = path.problem(lambda t, x: jnp.tanh(x)), jnp.full((9, 1), 0.5), jnp.arange(9)[:, None]
-  # row n meets the noise of step n alone, the last row none
-  problem = problem._replace(noise=lambda key, x, t, s: 1.0 * (rows == jnp.argmin(jnp.abs(ts[:-1] - t))))
-  run = lambda **fields: base.integrate(adams.sa_solver(**fields), problem, jax.random.key(0), x, ts)[:, 0]
-  some = run(between=(0.99 * levels[5], 1.01 * levels[2]))
-  np.testing.assert_array_equal(np.flatnonzero(some != some[-1]), [2, 3, 4, 5])
-  np.testing.assert_allclose(run(between=(90.0, 100.0)), run(tau=0.0), rtol=1e-6)
-  assert abs(some[-1] - run(tau=0.0)[-1]) > 1e-3  # with tau the drift is another one too
+  problem = path.problem(lambda t, x: jnp.zeros_like(x))
+  problem = problem._replace(noise=lambda key, x, t, s: 1.0 * (rows == 1 + jnp.argmin(jnp.abs(ts - t))))
+  some = adams.sa_solver(s_min=0.99 * float(levels[5]), s_max=1.01 * float(levels[2]))
+  for solver, noisy in ((some, [2, 3, 4, 5]), (adams.sa_solver(), range(8)), (adams.sa_solver(s_min=90.0), [])):
+    y = base.integrate(solver, problem, jax.random.key(0), 1.0 * (rows == 0), ts)[:, 0]
+    np.testing.assert_array_equal(np.flatnonzero(y[1:]), noisy)
+    np.testing.assert_allclose(
+      y[0] ** 2 * path.sigma(ts[0]) ** 2 + jnp.sum(y[1:] ** 2), path.sigma(ts[-1]) ** 2, rtol=1e-4
+    )
 
 
 def test_sa_solver_of_one_value_is_ancestral():
