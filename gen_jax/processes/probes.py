@@ -19,7 +19,8 @@ class Probed(Conditional):
   """Base of families that may follow another run: that run's ends of some trajectories are kept, and looked at.
 
   Attributes:
-    probes: trajectories whose ends the samples from the same noise are compared with; 0 for none.
+    probes: trajectories whose ends the samples from the same noise are compared with; 0 for no comparison, at the end
+      either.
     probe_every: steps between such comparisons.
 
   Raises:
@@ -57,8 +58,8 @@ class Probed(Conditional):
     return state.replace(extra={**state.extra, "endpoint_distance": distance}), {"endpoint_distance": distance}
 
   def report(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Metrics:
-    """The "endpoint_distance" of `num` new samples, where another run is followed; else nothing."""
-    if not self._followed:
+    """The "endpoint_distance" of `num` new samples, where another run is followed and compared with; else nothing."""
+    if not (self._followed and self.probes):
       return {}
     noise = self.path.prior(key, (num, *self.spec.shape))
     return {"endpoint_distance": self._endpoint_distance(params, self._compared(noise, cond))}

@@ -299,6 +299,15 @@ def test_a_generator_whose_samples_spread_wrongly_is_pushed_to_the_teacher(wide)
   assert abs(slope["right"]) < 1e-3 * abs(slope["wrong"])
 
 
+def test_a_generator_is_compared_with_the_ends_of_trajectories_only_where_asked():
+  for probes in (0, 4):
+    family = matching(probes=probes)
+    state = start(family)
+    names = {"endpoint_distance"} if probes else set()
+    assert family.report(jax.random.key(5), state.params, 8).keys() == names
+    assert state.extra.keys() & {"probe", "endpoint_distance"} == (names and {"probe", *names})
+
+
 def test_the_critic_learns_the_samples_of_the_generator_and_not_the_data():
   """Its loss has no slope where its std is that of the samples, and the batch is anything."""
   family = matching(weight=weighting.x0())
