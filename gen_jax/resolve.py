@@ -59,8 +59,8 @@ def resolve(room: str, name: str) -> Any:
     if not f"{path}.".startswith(f"{e.name}."):  # something that the file imports
       raise
     raise InputError(f"no {name!r} in {room}: {near(name, _names(package))}") from None
-  if attr.startswith("_") or not hasattr(module, attr) or inspect.ismodule(getattr(module, attr)):
-    options = [f"{file}.{a}" if file else a for a in _public(module)]
+  if attr not in (public := _public(module)):
+    options = [f"{file}.{a}" if file else a for a in public]
     raise InputError(f"no {name!r} in {room}: {near(name, options or _names(package))}")
   return getattr(module, attr)
 
@@ -78,18 +78,19 @@ def build(room: str, spec: Any, /, **given: Any) -> Any:
   if not callable(target) or _is_value(target):
     return target
   fields = _fields(target)
-  arguments = {
-    k: _placed(k, f.room, spec[k], f.given) if f.room else _plain(spec[k]) for k, f in fields.items() if k in spec
-  }
+  arguments = {k: _placed(k, f, spec[k]) if f.room else _plain(spec[k]) for k, f in fields.items() if k in spec}
   return target(**arguments, **given)
 
 
-def _placed(field: str, room: str, spec: Any, given: tuple[str, ...]) -> Any:
-  """`_part`, whose errors say of which field they are."""
+def _placed(name: str, field: "_Field", spec: Any) -> Any:
+  """`_part`, whose errors say of which field they are, and where the field says of which class, of that class."""
   try:
-    return _part(room, spec, given)
+    out = _part(field.room, spec, field.given)
   except InputError as e:
-    raise InputError(f"{field}: {e}") from e
+    raise InputError(f"{name}: {e}") from e
+  if isinstance(spec, Mapping) and _is_concrete(field.hint) and not field.given and not isinstance(out, field.hint):
+    raise InputError(f"{name}: {spec['name']!r} is no {field.hint.__name__}")
+  return out
 
 
 def _part(room: str, spec: Any, given: tuple[str, ...]) -> Any:
@@ -195,6 +196,11 @@ def _fields(target: Any) -> dict[str, _Field]:
   return out
 
 
+def _is_concrete(hint: Any) -> bool:
+  """Whether a hint is a class that has instances of its own."""
+  return inspect.isclass(hint) and hint is not Any and not getattr(hint, "_is_protocol", False)
+
+
 def _is_module(target: Any) -> bool:
   return inspect.isclass(target) and any(base.__module__.startswith("flax.linen") for base in target.__mro__)
 
@@ -214,11 +220,14 @@ def _names(package: str) -> list[str]:
 
 
 def _public(module: Any) -> list[str]:
-  """The names that a module defines itself: classes, functions, and ready-made objects of the house's own types."""
+  """The names that a module defines itself: classes, functions, and ready-made objects of the house's own types.
+
+  Not those that are there to be built on: abstract classes and protocols.
+  """
 
   def mine(v):
     if inspect.isclass(v) or inspect.isfunction(v):
-      return v.__module__ == module.__name__
+      return v.__module__ == module.__name__ and not (inspect.isabstract(v) or getattr(v, "_is_protocol", False))
     return type(v).__module__.startswith("gen_jax.")
 
   return [n for n, v in vars(module).items() if not n.startswith("_") and mine(v)]

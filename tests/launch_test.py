@@ -52,6 +52,14 @@ def _error(capsys, *argv):
     ([RING, "--workdir=x", "--config.family.name=3"], "3 should be a name in families"),
     ([RING, "--workdir=x", "--config.family=vae"], "no 'vae' in families"),
     ([RING, "--workdir=x", "--config.data=a.b.c"], "no 'a.b.c' in data"),
+    ([RING, "--workdir=x", "--config.data=synthetic.Plain"], "no 'synthetic.Plain' in data"),
+    ([RING, "--workdir=x", "--config.data=synthetic.Plane"], "no 'synthetic.Plane' in data"),
+    ([RING, "--workdir=x", "--config.data=synthetic.Spec"], "no 'synthetic.Spec' in data"),
+    (
+      [RING, "--workdir=x", "--config.family=diffusion.Diffusion", "--config.family.solver=grids.linear"],
+      "is no Solver",
+    ),
+    ([RING, "--workdir=x", "--config.data.num_test=1"], "num_test = 1 should be at least 2"),
     ([RING, "--workdir=x", "--config.family.optimizer=None"], "family.optimizer = None should be a name or a mapping"),
     ([RING, "--workdir=x", "--config.family.optimizer.lr=-1"], "optimizer: lr = -1.0 should be at least 0"),
     ([RING, "--workdir=x", "--config.evaluate.num=0"], "evaluate.num = 0 should be at least"),
@@ -133,12 +141,33 @@ def test_a_config_without_a_step_is_in_nobodys_way(tmp_path):
     ("train.jsonl", b'{"text": "hello"}\n'),
     ("train.jsonl", b"text one\n"),
     ("train.jsonl", b"\xff\xfe\x01\n"),
+    ("metrics.json", b"{}"),
+    ("samples.png", b"somebody's"),
   ],
 )
 def test_files_of_no_run_are_left_alone(capsys, tmp_path, name, content):
   (tmp_path / name).write_bytes(content)
   assert "--workdir" in _error(capsys, RING, f"--workdir={tmp_path}")
   assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {name: content}
+
+
+@pytest.mark.parametrize("seed, message", [("1", "seed: 1 -> 0"), ("0", "has trained in")])
+def test_a_run_that_another_process_made_meanwhile_is_left_alone(tmp_path, monkeypatch, seed, message):
+  """Where there is no directory yet, both begin; the one that is slower finds it held, or a run in it."""
+  config, other = (configs.load(RING.removeprefix("--config="), [("seed", s)]) for s in ("0", seed))
+  rehearse = train.rehearse
+
+  def slowly(*args):
+    monkeypatch.setattr(train, "rehearse", rehearse)
+    train.train(other, tmp_path / "x")
+    made.update({p: p.read_bytes() for p in (tmp_path / "x").rglob("*") if p.is_file()})
+    rehearse(*args)
+
+  made = {}
+  monkeypatch.setattr(train, "rehearse", slowly)
+  with pytest.raises(InputError, match=message):
+    train.train(config, tmp_path / "x")
+  assert made and made == {p: p.read_bytes() for p in (tmp_path / "x").rglob("*") if p.is_file()}
 
 
 def test_schedules_that_do_not_end_with_the_training_are_named():
@@ -168,6 +197,21 @@ def test_a_bug_is_not_hidden(tmp_path, monkeypatch):
   monkeypatch.setattr(command, "_run", broken)
   with pytest.raises(KeyError):
     command.main([RING, f"--workdir={tmp_path}"], "")
+
+
+def test_an_interrupt_ends_in_one_line(capsys, tmp_path, monkeypatch):
+  def interrupted(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(command, "_run", interrupted)
+  assert command.main(["--mode=sample", f"--workdir={tmp_path}"], "") == 130
+  assert capsys.readouterr().out == "SIGINT: stopped\n"
+
+
+def test_a_workdir_at_home(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  flags, _ = command.parse(["--mode=sample", "--workdir=~/runs/x"])
+  assert flags.workdir == tmp_path / "runs" / "x"
 
 
 def test_output_that_nobody_reads_ends_the_run_in_silence(tmp_path):

@@ -49,7 +49,8 @@ def shed(monkeypatch):
   families.Model, families.Pair = Model, Pair
   monkeypatch.setitem(sys.modules, nets.__name__, nets)
   monkeypatch.setitem(sys.modules, families.__name__, families)
-  monkeypatch.setattr(Net, "__module__", nets.__name__)
+  for of_nets in (Net, scaled):
+    monkeypatch.setattr(of_nets, "__module__", nets.__name__)
   for family in (Model, Pair):
     monkeypatch.setattr(family, "__module__", families.__name__)
 

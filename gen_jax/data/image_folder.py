@@ -78,6 +78,8 @@ class ImageFolder(Images):
     for name in ("train", "test"):
       folder = Path(self.path).expanduser() / name
       found = sorted(p for p in folder.glob("*/*") if p.name[0] != "." and p.parent.name[0] != ".")
+      astray = sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+      _refuse([f"{p} (in no class folder)" for p in astray], self.path)
       if len(found) < 2:  # scores compare sets
         what = f"only {found[0]}" if found else "no images"
         raise InputError(f"{what} in {folder}: data are laid out as {self.path}/{{train,test}}/<class>/<file>")

@@ -8,6 +8,7 @@ where the parts are points, and to about 1e-6 where they are curves.
 import abc
 import dataclasses
 import functools
+import math
 from typing import ClassVar
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.data.base import Arrays, Split, SplitName, pick
-from gen_jax.errors import InputError
+from gen_jax.errors import require
 from gen_jax.types import Array, Batch, Key, Spec
 
 _SEED = 20  # of the rows of every data set here
@@ -28,12 +29,19 @@ class Plane(abc.ABC):
   Attributes:
     num_train: number of training rows.
     num_test: number of test rows.
+
+  Raises:
+    InputError: fewer than two rows, which cannot be scored, or a density that there is not.
   """
 
   num_train: int = 50_000
   num_test: int = 10_000
 
   classes: ClassVar[int] = 0
+
+  def __post_init__(self):
+    for name in ("num_train", "num_test"):
+      require(**{name: (getattr(self, name), getattr(self, name) >= 2, "at least 2")})
 
   @property
   def spec(self) -> Spec:
@@ -71,6 +79,10 @@ class Smeared(Plane):
 
   nodes: ClassVar[int] = 1  # of the quadrature along one part; 1 where the parts are points
   parts: ClassVar[int]  # number of points or curves
+
+  def __post_init__(self):
+    super().__post_init__()
+    require(std=(self.std, 0 < self.std < math.inf, "positive"))
 
   @property
   def classes(self) -> int:
@@ -122,6 +134,11 @@ class Ring(Smeared):
 
   modes: int = 8
   radius: float = 1.0
+
+  def __post_init__(self):
+    super().__post_init__()
+    require(modes=(self.modes, self.modes >= 1, "at least 1"))
+    require(radius=(self.radius, 0 <= self.radius < math.inf, "at least 0"))
 
   @property
   def parts(self) -> int:
@@ -190,8 +207,8 @@ class Checkerboard(Plane):
   squares: int = 4
 
   def __post_init__(self):
-    if self.squares < 2 or self.squares % 2:
-      raise InputError(f"squares = {self.squares}: use an even number")
+    super().__post_init__()
+    require(squares=(self.squares, self.squares >= 2 and self.squares % 2 == 0, "an even number"))
 
   def draw(self, rng: np.random.Generator, num: int) -> dict[str, np.ndarray]:
     row = rng.integers(self.squares, size=num)

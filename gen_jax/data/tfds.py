@@ -67,15 +67,23 @@ class Prepared(Images, abc.ABC):
     return {split: Arrays(**_load(path)) for split, path in caches.items()}
 
   def _inspect(self) -> dict[str, str]:
-    """The SHA-256 of each file in `manual_dir`, where none is missing or known to be of another data set."""
+    """The SHA-256 of each file in `manual_dir`, where none is missing, there twice, or known to be another one."""
     folder = Path(self.manual_dir).expanduser()
     missing = [file for file in self.files if not (folder / file).is_file()]
     if missing:
       raise InputError(f"manual_dir = {folder} lacks {', '.join(missing)}: put the original files there")
     digests = {file: digest(folder / file) for file in self.files}
-    for other in Prepared.__subclasses__():
-      if other is not type(self) and set(digests.values()) & set(other.files.values()):
-        raise InputError(f"manual_dir = {folder} has files of {other.__name__}: give each data set a folder of its own")
+    known = {sha256: (kind, file) for kind in Prepared.__subclasses__() for file, sha256 in kind.files.items()}
+    for file, sha256 in digests.items():
+      kind, name = known.get(sha256, (type(self), file))
+      if kind is not type(self):
+        raise InputError(f"manual_dir = {folder} has files of {kind.__name__}: give each data set a folder of its own")
+      if name != file:
+        raise InputError(f"{folder / file} is {name} under another name: get the originals")
+    if len(set(digests.values())) < len(digests):
+      raise InputError(f"two of {', '.join(digests)} in {folder} are the same: get the originals")
+    if others := [file for file, sha256 in digests.items() if sha256 != self.files[file]]:
+      print(f"note: in {folder}, {', '.join(others)} are not as {type(self).__name__} was published")
     return digests
 
   def _prepare(self, root: Path, name: str, caches: Mapping[str, Path]) -> None:

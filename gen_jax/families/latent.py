@@ -70,11 +70,6 @@ class Latent:
     """Network evaluations per image: the prior's; the decoder's only one is not counted."""
     return self.inner.evaluations
 
-  @property
-  def ema_decay(self) -> float | None:
-    """The prior's."""
-    return getattr(self.inner, "ema_decay", None)
-
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step: the prior's, with the autoencoder beside its parameters."""
     key_code, key_prior = jax.random.split(key)

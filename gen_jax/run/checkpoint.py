@@ -56,7 +56,7 @@ class Checkpoints:
   def steps(self) -> list[int]:
     """The steps that have a checkpoint, good or not, ascending."""
     names = os.listdir(self.folder) if self.folder.is_dir() else []
-    return sorted(int(name) for name in names if name.isdecimal())
+    return sorted(int(name) for name in names if _is_step(name))
 
   def save(self, step: int, state: State) -> pathlib.Path:
     """Writes a checkpoint and deletes those beyond `keep`; every process calls it.
@@ -98,6 +98,9 @@ class Checkpoints:
       InputError: there are checkpoints and none is good.
     """
     reasons, tried = [], set()
+    for other in sorted(self.folder.glob("[!.]*")):
+      if other.name.isdecimal() and not _is_step(other.name) and meshes.is_main():
+        warn(f"warning: {other} is no checkpoint: the name of one is its step")
     while new := [step for step in self.steps() if step not in tried]:
       step = new[-1]
       tried.add(step)
@@ -147,7 +150,7 @@ class Checkpoints:
     for old in self.steps()[: -self.keep]:
       os.rename(self.folder / str(old), self.folder / f".{old}")
     for draft in self.folder.glob(".*"):
-      if draft.is_dir():  # and no file that an operating system left
+      if _is_step(draft.name[1:]) and draft.is_dir():  # and nothing that somebody else left
         shutil.rmtree(draft)
 
   def _read(self, step: int, like: PyTree) -> State:
@@ -160,6 +163,11 @@ class Checkpoints:
         return checkpointer.restore(folder / "state", like)
     except Exception as e:  # orbax raises whatever lies below it
       raise _Unusable(f"orbax cannot read it: {in_short(e)}") from e
+
+
+def _is_step(name: str) -> bool:
+  """Whether a checkpoint may be called `name`: a number as it is written here, without zeros before it."""
+  return name.isdecimal() and name == str(int(name))
 
 
 def _write(path: pathlib.Path, state: State) -> None:

@@ -32,6 +32,9 @@ def main(argv: Sequence[str], doc: str) -> int:
   except Stopped as e:
     _say(e.message, sys.stdout)
     return e.code
+  except KeyboardInterrupt:  # where no training is going on that would save first
+    _say("SIGINT: stopped", sys.stdout)
+    return 128 + signal.SIGINT
   except BrokenPipeError:  # of what it prints nothing is read any more, as by `| head`
     return 128 + signal.SIGPIPE
   except Exception as e:
@@ -88,7 +91,7 @@ def parse(argv: Sequence[str], doc: str = "") -> tuple[argparse.Namespace, list[
       raise InputError(f"{word!r} has no value: write {word}=value")
   if not flags.workdir:
     raise InputError("--workdir=runs/<name> is missing: where the run lives")
-  flags.workdir = pathlib.Path(flags.workdir)
+  flags.workdir = pathlib.Path(flags.workdir).expanduser()  # shells leave the ~ of --workdir=~/runs as it is
   if flags.mode not in _MODES:
     raise InputError(f"unknown mode {flags.mode!r}: {near(flags.mode, _MODES)}")
   if flags.mode == "train" and not flags.config:
@@ -119,8 +122,10 @@ def _run(flags: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     train(config, flags.workdir)
     return
   from gen_jax.run import finish, sample
+  from gen_jax.run import mesh as meshes
   from gen_jax.run.load import load
 
+  meshes.check()
   compiling.use_cache()
   trained = load(flags.workdir, flags.raw, config=config)
   if flags.mode == "eval":

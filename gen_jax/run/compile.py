@@ -74,6 +74,9 @@ def _is_jaxpr(value: Any) -> bool:
 def use_cache() -> None:
   """Keeps compiled programs on disk between runs, in $JAX_COMPILATION_CACHE_DIR or the user's cache directory."""
   if jax.config.jax_compilation_cache_dir is None:
-    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    try:
+      home = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    except RuntimeError:  # a user without a home
+      return
     jax.config.update("jax_compilation_cache_dir", str(home / "gen_jax"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

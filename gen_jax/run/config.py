@@ -92,9 +92,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def build(config: ml_collections.ConfigDict) -> tuple[Any, Any]:
-  """(data source, family) of a complete config."""
-  source = resolve.build("data", config.data.to_dict())
-  return source, resolve.build("families", config.family.to_dict(), spec=source.spec)
+  """(data source, family) of a complete config.
+
+  Raises:
+    InputError: fields do not fit each other, or there are no such data.
+  """
+  with one_line("data"):
+    source = resolve.build("data", config.data.to_dict())
+    spec = source.spec
+  with one_line("family"):
+    return source, resolve.build("families", config.family.to_dict(), spec=spec)
 
 
 def section(config: ml_collections.ConfigDict, name: str) -> Any:

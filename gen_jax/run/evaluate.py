@@ -74,6 +74,14 @@ class Evaluate:
       if getattr(self, name) < value:
         raise InputError(f"evaluate.{name} = {getattr(self, name)} should be at least {value}")
 
+  def check(self, source: Source) -> None:
+    """Raises InputError for data that cannot be scored like that."""
+    if len(source.split("test")) < 2:
+      raise InputError("data: scores compare sets, and need at least 2 test examples")
+    self.features.check(source.spec.shape)
+    if self.judge:
+      self.judge.check(source)
+
 
 @runtime_checkable
 class HasDensity(Protocol):
@@ -126,7 +134,7 @@ def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int) 
     "features": options.features.name,
     "features_accuracy": options.features.about.get("test_accuracy"),
     "neighbours": _neighbours(options.neighbours, num, len(reference[0])),
-    "parameters": "raw" if trained.raw or not getattr(family, "ema_decay", None) else "EMA",
+    "parameters": "raw" if trained.raw else "EMA",
     "seed": seed,
     **_interleave(scores, floor),
     **_reconstruction(family, trained.params, test, options, key_codes),
@@ -302,6 +310,6 @@ def _reported(
   return {name: np.asarray(value, np.float64).tolist() for name, value in report.items()}
 
 
-def _mean(values: np.ndarray) -> tuple[float, float]:
-  """The mean and its standard error."""
-  return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+def _mean(values: np.ndarray) -> tuple[float, float | None]:
+  """The mean and its standard error, None of a single value."""
+  return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None

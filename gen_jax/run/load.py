@@ -60,7 +60,7 @@ def load(
   Raises:
     InputError: there is no run, or no checkpoint that can be used.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = pathlib.Path(workdir).expanduser()
   written = configs.saved(workdir)
   config = configs.saved(workdir, overrides) if config is None else config
   source, family = configs.build(config)
@@ -100,8 +100,9 @@ def untrained(config: str) -> Trained:
   complete = configs.load(config)
   source, family = configs.build(complete)
   batch = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), _example(source.spec, complete.train.batch_size))
-  params = jax.jit(family.init)(jax.random.key(complete.seed), batch).eval_params
-  return Trained(family=family, source=source, params=params, config=complete, workdir=pathlib.Path(), step=0)
+  state = jax.jit(family.init)(jax.random.key(complete.seed), batch)
+  made = dict(config=complete, workdir=pathlib.Path(), step=0, raw=state.ema is None)
+  return Trained(family=family, source=source, params=state.eval_params, **made)
 
 
 def _example(spec: Spec, batch_size: int) -> PyTree:

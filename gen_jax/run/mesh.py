@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, in_short
 from gen_jax.types import PyTree
 
 _SMALLEST = 2**14  # leaves with fewer elements are cheaper to keep whole than to gather
@@ -24,11 +24,21 @@ def start() -> Mesh:
   (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
   Raises:
-    InputError: JAX_NUM_PROCESSES without the other two.
+    InputError: JAX_NUM_PROCESSES without the other two, or no number; JAX finds no device of the kind asked for.
   """
   if not jax.distributed.is_initialized() and _is_cluster():
     jax.distributed.initialize(**_explicit())
+  check()
   return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def check() -> None:
+  """Raises InputError where JAX has no device of the kind that JAX_PLATFORMS asks for."""
+  try:
+    jax.devices()
+  except Exception as e:  # of any type
+    asked = os.environ.get("JAX_PLATFORMS")
+    raise InputError(f"JAX cannot use JAX_PLATFORMS={asked} ({in_short(e)}): install it, or set another") from e
 
 
 def local() -> Mesh:
@@ -38,7 +48,7 @@ def local() -> Mesh:
 
 
 def _is_cluster() -> bool:
-  several = any(int(os.environ.get(name) or 1) > 1 for name in _COUNTS)
+  several = any(_number(name) > 1 for name in _COUNTS)
   return several or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
 
 
@@ -50,8 +60,16 @@ def _explicit() -> dict[str, Any]:
   missing = [name for name in names if name not in os.environ]
   if missing:
     raise InputError(f"JAX_NUM_PROCESSES is set, so {' and '.join(missing)} must be too")
-  address, num, index = (os.environ[name] for name in names)
-  return dict(coordinator_address=address, num_processes=int(num), process_id=int(index))
+  address, num, index = names
+  return dict(coordinator_address=os.environ[address], num_processes=_number(num), process_id=_number(index))
+
+
+def _number(name: str) -> int:
+  """The value of a variable; 1 where it is not set."""
+  value = os.environ.get(name) or "1"
+  if not value.isdecimal():
+    raise InputError(f"{name}={value} should be a number")
+  return int(value)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -3,8 +3,11 @@
 import dataclasses
 import math
 import os
+import pathlib
 import re
 import time
+import zipfile
+import zlib
 from typing import Any, BinaryIO
 
 import jax
@@ -62,7 +65,10 @@ class Sampler:
       InputError: `cond` does not fit the family.
       MemoryError: the host has no room for them.
     """
-    out = np.empty((num, *self._shape), np.float32)  # before anything is drawn
+    try:
+      out = np.empty((num, *self._shape), np.float32)  # before anything is drawn
+    except ValueError as e:  # more than can be counted
+      raise MemoryError(str(e)) from e
     cond = conditions(self.family, num, cond)
     params = self._place(params)
 
@@ -163,9 +169,12 @@ def _value(text: str) -> int | str | np.ndarray:
   if not text.endswith(".npy"):
     return text
   try:
-    return np.load(text, allow_pickle=False)
-  except (OSError, ValueError) as e:
+    array = np.load(pathlib.Path(text).expanduser(), allow_pickle=False)
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as e:
     raise InputError(f"--cond: {text} cannot be read as an array ({e}): write it by numpy.save") from None
+  if not isinstance(array, np.ndarray):
+    raise InputError(f"--cond: {text} is an npz of several arrays: write one by numpy.save")
+  return array
 
 
 def save(path: str | os.PathLike, spec: Spec, x: np.ndarray, cond: dict[str, np.ndarray] | None = None) -> None:

@@ -51,4 +51,4 @@ class Signals:
     if number == signal.SIGINT:
       signal.signal(number, signal.default_int_handler)
     if not self._deferred:
-      raise Stopped(number, "the same command goes on from the last checkpoint")
+      raise Stopped(number, "the same command goes on from the last checkpoint, where there is one")

@@ -24,6 +24,10 @@ from gen_jax.run.loop import Loop
 from gen_jax.run.signals import Signals
 from gen_jax.types import PyTree
 
+# Files that a run writes beside its config.
+_PICTURES = ("loss.png", "samples.png", "reconstructions.png", "consistency.png")
+_WRITTEN = ("train.jsonl", "metrics.json", "metrics.jsonl", "samples.npz", *_PICTURES)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
@@ -83,16 +87,15 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
   with Signals() as signals, Hold(workdir) as hold:
     meshes.on_main(hold.take)
     source, family = configs.build(config)
-    data = feed(
-      source,
-      seed=config.seed,
-      batch_size=options.batch_size,
-      sharding=meshes.rows(mesh),
-      max_resident_bytes=options.max_resident_bytes,
-    )
-    scoring.features.check(source.spec.shape)
-    if scoring.judge:
-      scoring.judge.check(source)
+    with one_line("data"):
+      data = feed(
+        source,
+        seed=config.seed,
+        batch_size=options.batch_size,
+        sharding=meshes.rows(mesh),
+        max_resident_bytes=options.max_resident_bytes,
+      )
+    scoring.check(source)
     checkpoints = checkpoint.Checkpoints(workdir, config, options.keep)
     loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
     found = loop.restore()
@@ -109,8 +112,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
       pool.shutdown(wait=False, cancel_futures=True)  # what went wrong is said before the rest is compiled
 
     def begin():  # not before: what was refused leaves no directory behind
-      checkpoints.folder.mkdir(parents=True, exist_ok=True)
+      workdir.mkdir(parents=True, exist_ok=True)
       hold.take()
+      refuse_other(config, workdir)  # what came in between, where there was no directory yet to hold
+      if step != max(checkpoints.steps(), default=0):
+        raise InputError(
+          f"another process has trained in {workdir} meanwhile: give the command again, to go on from it"
+        )
+      checkpoints.folder.mkdir(exist_ok=True)
       configs.save(config, workdir)
 
     meshes.barrier("compared")
@@ -156,17 +165,17 @@ def refuse_other(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> No
 
   A config alone, of a run that made no step, is in nobody's way.
   """
-  log = workdir / "train.jsonl"
   made = checkpoint.Checkpoints(workdir, config).steps()
   if not configs.exists(workdir):
-    if log.exists() and not made:
-      raise InputError(f"{log} would be overwritten, and no run wrote it: use another --workdir")
+    for path in (workdir / name for name in _WRITTEN):
+      if path.exists() and not made:
+        raise InputError(f"{path} would be overwritten, and no run wrote it: use another --workdir")
     return
   try:
     saved = configs.saved(workdir)
   except InputError as e:
     raise InputError(f"the config in {workdir} is of no run that could go on ({e}): use another --workdir") from None
-  if not made and not writer.rows(log):
+  if not made and not writer.rows(workdir / "train.jsonl"):
     return
   differing = configs.differences(saved.to_dict(), config.to_dict())
   if differing == [f"train.steps: {saved.train.steps} -> {config.train.steps}"]:

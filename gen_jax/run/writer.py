@@ -118,15 +118,16 @@ class _Bar:
   """One bar at the bottom of a terminal."""
 
   def __init__(self, first: int, last: int):
-    from rich import progress
+    from rich import progress, table
 
+    whole = lambda: table.Column(no_wrap=True)  # the bar alone gives way on a narrow terminal
     self._bar = progress.Progress(
-      progress.TextColumn("{task.completed}/{task.total}"),
-      progress.BarColumn(),
-      progress.TextColumn("{task.description}"),
-      progress.TimeElapsedColumn(),
+      progress.TextColumn("{task.completed}/{task.total}", table_column=whole()),
+      progress.BarColumn(bar_width=None),
+      progress.TextColumn("{task.description}", table_column=whole()),
+      progress.TimeRemainingColumn(table_column=table.Column(no_wrap=True, min_width=7)),
       progress.TextColumn("left"),
-      progress.TimeRemainingColumn(elapsed_when_finished=False),
+      expand=True,
     )
     self._task = self._bar.add_task("compiling", total=last, completed=first)
     self._bar.start()
@@ -164,7 +165,8 @@ class _Lines:
 
 
 def _status(name: str, value: float, rates: dict[str, float]) -> str:
-  speed = f"  {rates['steps_per_second']:.3g} steps/s  {rates['images_per_second']:.3g} images/s"
+  few = lambda rate: f"{rate:.3g}" if rate < 1000 else f"{rate:.0f}"
+  speed = f"  {few(rates['steps_per_second'])} steps/s  {few(rates['images_per_second'])} images/s"
   return f"{name} {value:.4g}" + (speed if rates["steps_per_second"] else "")
 
 
@@ -175,19 +177,20 @@ def _clock(seconds: float) -> str:
 
 
 def rows(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The rows of a .jsonl file; a last line that was cut off in mid-write is left out."""
+  """The rows of a .jsonl file; a line that is none, such as the last one if it was cut off, is left out."""
   out = []
   for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
     try:
-      out.append(json.loads(line))
+      row = json.loads(line)
     except ValueError:
       continue
+    out += [row] if isinstance(row, dict) else []
   return out
 
 
 def truncate(path: pathlib.Path, step: int) -> None:
   """Drops the rows past `step`."""
-  write(path, "".join(json.dumps(row) + "\n" for row in rows(path) if row["step"] <= step))
+  write(path, "".join(json.dumps(row) + "\n" for row in rows(path) if row.get("step", np.inf) <= step))
 
 
 def write(path: pathlib.Path, text: str) -> None:

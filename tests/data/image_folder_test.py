@@ -143,6 +143,14 @@ def test_other_files_are_refused(tmp_path):
   refuse(tmp_path, "notes.txt", "not PNG, JPEG or WebP")
 
 
+def test_images_in_no_class_folder_are_refused(tmp_path):
+  write(tmp_path)
+  (tmp_path / "test" / "labels.csv").write_text("hello")
+  ImageFolder(path=str(tmp_path)).split("train")
+  shutil.copy(tmp_path / "test" / "cat" / "0.png", tmp_path / "test" / "astray.PNG")
+  refuse(tmp_path, "test/astray.PNG (in no class folder)")
+
+
 def test_folders_that_are_not_laid_out_as_they_should_be(tmp_path):
   refuse(tmp_path / "nowhere", "no images in", "{train,test}/<class>/<file>")
   write(tmp_path)

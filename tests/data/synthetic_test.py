@@ -71,6 +71,18 @@ def test_rows_are_fixed_and_splits_apart():
   assert not set(map(bytes, train)) & set(map(bytes, test))
 
 
-def test_a_board_with_an_odd_side_is_refused():
-  with pytest.raises(InputError, match="even"):
-    synthetic.Checkerboard(squares=3)
+@pytest.mark.parametrize(
+  "make, message",
+  [
+    (lambda: synthetic.Checkerboard(squares=3), "squares = 3 should be an even number"),
+    (lambda: synthetic.Checkerboard(num_test=1), "num_test = 1 should be at least 2"),
+    (lambda: synthetic.Ring(num_train=-1), "num_train = -1"),
+    (lambda: synthetic.Ring(modes=0), "modes = 0"),
+    (lambda: synthetic.Ring(radius=float("inf")), "radius = inf"),
+    (lambda: synthetic.EightGaussians(std=0.0), "std = 0.0 should be positive"),
+    (lambda: synthetic.TwoMoons(std=float("nan")), "std = nan"),
+  ],
+)
+def test_densities_that_there_are_not_are_refused(make, message):
+  with pytest.raises(InputError, match=message):
+    make()

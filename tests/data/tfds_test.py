@@ -254,6 +254,23 @@ def test_mnist(mnist_files, tmp_path):
   assert list(tmp_path.glob("mnist_*/1.0.0/*.array_record-*"))
 
 
+def test_splits_never_swap(mnist_files, tmp_path):
+  """Files of MNIST under each other's names; and, of files that nobody knows, one under the names of two."""
+  shutil.copytree(mnist_files, tmp_path, dirs_exist_ok=True)
+  train, test = (tmp_path / f"{prefix}-images-idx3-ubyte.gz" for prefix in ("train", "t10k"))
+  shutil.copy(test, train)
+  refuse(tmp_path, f"{train} is {test.name} under another name")
+
+
+def test_a_file_that_is_there_twice_is_refused(tmp_path, capsys):
+  write_four_files(tmp_path)
+  train, test = (tmp_path / f"{prefix}-images-idx3-ubyte.gz" for prefix in ("train", "t10k"))
+  tfds.MNIST(manual_dir=str(tmp_path), data_dir=str(tmp_path / "prepared")).split("train")
+  assert f"{train.name}" in (note := capsys.readouterr().out) and "are not as MNIST was published" in note
+  shutil.copy(test, train)
+  refuse(tmp_path, "are the same")
+
+
 @pytest.mark.parametrize("kind", [tfds.FashionMNIST, tfds.KMNIST])
 def test_the_files_of_mnist_are_not_taken_for_another_set(kind, mnist_files, tmp_path):
   with pytest.raises(InputError, match="has files of MNIST"):

@@ -114,7 +114,6 @@ def test_priors_come_from_configs():
   net = dict(name="unet.UNet", channels=8, multipliers=(1,), blocks=1, attention=())
   family = made(dict(name="diffusion.Diffusion", net=net, conditions=("label",)))
   assert family.inner.spec.shape == (4, 2, 2) and family.inner.net.channels == 8
-  assert family.ema_decay == family.inner.ema_decay
   dit = made(dict(name="flow_matching.FlowMatching", net=dict(name="dit.DiT", patch=2, width=16, depth=1, heads=2)))
   assert dit.conditions == ()
 

@@ -60,8 +60,20 @@ def test_round_trip(three):
 
 def test_files_of_others_are_left_alone(three):
   (three.folder / ".DS_Store").write_text("")
+  others = [three.folder / name for name in (".git", ".ipynb_checkpoints", "0004", ".007", "notes")]
+  for folder in others:
+    (folder / "kept").mkdir(parents=True)
   three.save(4, _state(4))
   assert three.steps() == [2, 3, 4] and (three.folder / ".DS_Store").exists()
+  assert all((folder / "kept").exists() for folder in others)
+
+
+def test_a_step_that_is_written_otherwise_is_named(three):
+  for step in (1, 2, 3):
+    (three.folder / str(step)).rename(three.folder / f"000{step}")
+  said = []
+  assert three.steps() == [] and three.restore(_like(_state(0)), warn=said.append) is None
+  assert len(said) == 3 and all("the name of one is its step" in line for line in said)
 
 
 def test_keeps_the_newest(tmp_path, load):

@@ -65,7 +65,7 @@ class Copies:
     return x.reshape(len(x), -1).sum(1) + cond["label"] + num
 
 
-def trained(family, params=jnp.zeros(1), raw=False):
+def trained(family, params=jnp.zeros(1), raw=True):
   return SimpleNamespace(family=family, params=params, raw=raw)
 
 
@@ -132,7 +132,7 @@ def test_a_record_says_how_it_was_made(exact):
 
 def test_classes_conditions_and_bounds():
   options = Evaluate(num=5000, features=features.digits(), likelihood_num=100, batch_size=64, importance=7)
-  record = evaluate(trained(Copies(), one_of_each()), Digits(), options, seed=0)
+  record = evaluate(trained(Copies(), one_of_each(), raw=False), Digits(), options, seed=0)
   assert record["n"] == 1442 and record["n_reference"] == 355  # all there are
   assert record["features_accuracy"] > 0.98 and record["parameters"] == "EMA"
   assert record["confident"] >= 0.9
@@ -159,7 +159,15 @@ def test_samples_of_another_class_than_told_are_counted():
 
 def test_raw_parameters_are_recorded():
   options = Evaluate(num=50, features=features.identity(), likelihood_num=0)
-  assert evaluate(trained(Copies(), one_of_each(), raw=True), Digits(), options, seed=1)["parameters"] == "raw"
+  for raw, says in ((True, "raw"), (False, "EMA")):
+    assert evaluate(trained(Copies(), one_of_each(), raw=raw), Digits(), options, seed=1)["parameters"] == says
+
+
+def test_the_likelihood_of_one_example_has_no_error():
+  options = Evaluate(num=50, features=features.identity(), likelihood_num=1, importance=7)
+  record = evaluate(trained(Copies(), one_of_each()), Digits(), options, seed=0)
+  assert record["log_prob_n"] == 1 and record["log_prob_error"] is None
+  json.dumps(record, allow_nan=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -122,6 +122,19 @@ def test_unfinished_cluster_settings(monkeypatch):
   monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
   with pytest.raises(InputError, match="JAX_COORDINATOR_ADDRESS and JAX_PROCESS_ID must be too"):
     meshes.start()
+  monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
+  with pytest.raises(InputError, match="JAX_NUM_PROCESSES=two should be a number"):
+    meshes.start()
+
+
+def test_a_device_that_there_is_not(monkeypatch):
+  def fail():
+    raise AssertionError
+
+  monkeypatch.setattr(jax, "devices", fail)
+  monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+  with pytest.raises(InputError, match=r"JAX_PLATFORMS=cuda .*: install it, or set another"):
+    meshes.check()
 
 
 def test_batch_must_divide(tmp_path, launch):

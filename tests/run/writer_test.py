@@ -1,5 +1,6 @@
 """What a run writes: rows that a resumed run does not repeat, event files, a plot."""
 
+import io
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import rich.console
 
 from gen_jax.run import writer
 
@@ -30,6 +32,25 @@ def test_rows_are_means(tmp_path, capsys):
   assert rows[-1]["steps_per_second"] == 10 and rows[-1]["images_per_second"] == 40
   out = capsys.readouterr().out
   assert "step 25/25  loss 24  10 steps/s  40 images/s" in out  # plain lines, where there is no terminal
+
+
+def test_the_bar_fits_a_terminal():
+  """Of 80 columns: it is the bar that gives way, not the numbers."""
+  bar = writer._Bar(0, 60_000)
+  bar.show(26_400, "loss", 0.07123, {"steps_per_second": 12.34, "images_per_second": 1574.4})
+  console = rich.console.Console(width=80, file=io.StringIO())
+  console.print(bar._bar.get_renderable())
+  bar.close()
+  line = console.file.getvalue()
+  assert line.startswith("26400/60000 ━") and "loss 0.07123  12.3 steps/s  1574 images/s -:--:-- left" in line
+
+
+def test_lines_that_are_no_rows_are_dropped(tmp_path):
+  _write(tmp_path, 0, 40, 40)
+  with (tmp_path / "train.jsonl").open("a") as f:
+    f.write('12\n[1]\n{"text": "hello"}\n')
+  _write(tmp_path, 20, 40, 40)
+  assert [row["step"] for row in _rows(tmp_path)] == [10, 20, 30, 40]
 
 
 def test_resumed_rows(tmp_path):
