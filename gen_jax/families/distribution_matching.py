@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.family import State
+from gen_jax.ops.shapes import spread
 from gen_jax.processes.adversary import Adversary
 from gen_jax.processes.consistency import refine
 from gen_jax.processes.student import Distilled
@@ -119,7 +120,7 @@ class DistributionMatching(Distilled):
   def _generate(self, params: PyTree, key: Key, batch: Batch) -> Array:
     """A sample for each row of the batch, by any of the sampler's steps; those before it are not differentiated."""
     key_noise, key_path, key_num, key_net = jax.random.split(key, 4)
-    noise, ts = self.path.prior(key_noise, batch["x"].shape), self._starts
+    noise, ts = spread(self.path.prior(key_noise, batch["x"].shape)), self._starts
     generate = self._denoise(params, batch, key_net)
     if self.steps == 1:
       return generate(ts[0], noise)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.family import State
+from gen_jax.ops.shapes import spread
 from gen_jax.processes.bounds import Bound
 from gen_jax.processes.coupling import Coupling
 from gen_jax.processes.denoising import Denoising
@@ -90,7 +91,7 @@ class FlowMatching(Denoising, Probed):
     """Examples with their noise: from the batch, or of those that the teacher made."""
     if self.teacher is None:
       return batch, self.coupling.noise(key, batch["x"])
-    row = jax.random.randint(key, (len(batch["x"]),), 0, self.pairs)
+    row = spread(jax.random.randint(key, (len(batch["x"]),), 0, self.pairs))
     drawn = {name: value[row] for name, value in state.extra["pairs"].items()}
     return drawn, drawn["eps"]
 

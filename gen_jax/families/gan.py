@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.family import State
+from gen_jax.ops.shapes import spread
 from gen_jax.processes.adversary import Adversary
 from gen_jax.resolve import part
 from gen_jax.steps import Optimizer, descend, start
@@ -71,7 +72,7 @@ class GAN:
     Metrics: those of a step of descent of the generator, and the means over turns of the discriminator's.
     """
     key_d, key_g = jax.random.split(key)
-    parts = batch["x"].reshape(self.turns, -1, *self.spec.shape)
+    parts = batch["x"].reshape(-1, self.turns, *self.spec.shape).swapaxes(0, 1)  # rows of all devices in each
 
     def turn(known, inputs):
       key, real = inputs
@@ -92,7 +93,7 @@ class GAN:
   def sample(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Array:
     """`num` samples, [num, *shape]."""
     del cond
-    out = self._generator.apply(params, jax.random.normal(key, (num, self.latent)))
+    out = self._generator.apply(params, spread(jax.random.normal(key, (num, self.latent))))
     return jnp.tanh(out) if self.spec.kind == "image" else out
 
   @functools.cached_property

@@ -1,6 +1,8 @@
-"""Broadcasting of per-example numbers, and batches of one size."""
+"""Broadcasting of per-example numbers, batches of one size, and rows over devices."""
 
+import jax
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from gen_jax.types import Array
 
@@ -8,6 +10,18 @@ from gen_jax.types import Array
 def expand(a: Array, x: Array) -> Array:
   """`a`, [B] or a scalar, with trailing axes so that it broadcasts against `x` [B, ...]."""
   return a.reshape(a.shape + (1,) * (x.ndim - a.ndim)) if a.ndim else a
+
+
+def spread(x: Array) -> Array:
+  """x [B, ...] with its rows over the devices of the mesh in use: for what training draws without looking at a batch.
+
+  Each device then works on its share, as with what comes from a batch, and not on everything. Without a mesh, or where
+  its devices do not divide B, x is left as it is.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or len(x) % mesh.size:
+    return x
+  return jax.lax.with_sharding_constraint(x, PartitionSpec(*mesh.axis_names))
 
 
 def batches(num: int, size: int) -> list[np.ndarray]:

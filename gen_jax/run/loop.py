@@ -143,7 +143,7 @@ class Loop:
       return state, jnp.stack([jnp.float32(m) for m in metrics.values()])
 
     chunk = self._example
-    with one_line("family"):
+    with one_line("family"), jax.set_mesh(self.mesh):
       traced = one.trace(self._seed, self.like, self.feed.store, _item(chunk, 0), 0)
     most = self._most_steps(chunk, traced.jaxpr)
 
@@ -157,8 +157,14 @@ class Loop:
       return jax.lax.fori_loop(0, num, body, (state, history)) if most > 1 else body(0, (state, history))
 
     places = jax.tree.map(lambda a: a.sharding, self.like)
-    run = compiling.jit(many, donate_argnums=1, out_shardings=(places, meshes.replicated(self.mesh)))
-    lowered = run.lower(self._seed, self.like, self.feed.store, _fill(chunk, most), 0, 1)
+    jitted = compiling.jit(many, donate_argnums=1, out_shardings=(places, meshes.replicated(self.mesh)))
+
+    def run(*args):
+      with jax.set_mesh(self.mesh):
+        return jitted(*args)
+
+    with jax.set_mesh(self.mesh):
+      lowered = jitted.lower(self._seed, self.like, self.feed.store, _fill(chunk, most), 0, 1)
     return Program(run, names, most, lowered.compile)  # into the cache where `run` looks for it
 
   @functools.cached_property

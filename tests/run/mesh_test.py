@@ -1,5 +1,6 @@
 """One device, four devices, divided parameters and two processes train alike; a checkpoint moves between them."""
 
+import ast
 import json
 import os
 import pathlib
@@ -38,6 +39,46 @@ print({k: v.addressable_shards[0].data.shape for k, v in placed.items()})
 """
 
 
+SHARED = """
+import pathlib, types
+import jax
+from gen_jax.data.feed import feed
+from gen_jax.data.synthetic import Ring
+from gen_jax.families.diffusion import Diffusion
+from gen_jax.families.distribution_matching import DistributionMatching
+from gen_jax.families.flow_matching import FlowMatching
+from gen_jax.families.gan import GAN
+from gen_jax.nets.mlp import TimeMLP
+from gen_jax.processes import gaussian
+from gen_jax.run import checkpoint, loop, train
+from gen_jax.run import mesh as meshes
+from gen_jax.solvers import ode
+
+source = Ring(num_train=256, num_test=10)
+common = dict(spec=source.spec, net=TimeMLP(width=32, depth=1))
+
+def trained(family):
+  params = jax.jit(family.init)(jax.random.key(0), {"x": jax.numpy.zeros((4, 2))}).params
+  return types.SimpleNamespace(family=family, params=params)
+
+families = {
+  "GAN, four turns": GAN(spec=source.spec, turns=4),
+  "distribution matching": DistributionMatching(**common, teacher=trained(Diffusion(**common))),
+  "reflow": FlowMatching(**common, teacher=trained(FlowMatching(**common, solver=ode.euler)), pairs=64, probes=0),
+}
+
+def flops(family, num):
+  mesh = jax.make_mesh((num,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:num])
+  options = train.Train(steps=1, batch_size=128, steps_per_dispatch=1)
+  data = feed(source, seed=0, batch_size=128, sharding=meshes.rows(mesh), max_resident_bytes=2**30)
+  saves = checkpoint.Checkpoints(pathlib.Path("nowhere"), None)
+  run = loop.Loop(family=family, feed=data, options=options, seed=0, mesh=mesh, checkpoints=saves)
+  return run.program().compile().cost_analysis()["flops"]
+
+print({name: round(flops(family, 4) / flops(family, 1), 2) for name, family in families.items()})
+"""
+
+
 def _assert_close(workdir, other, steps=20):
   a, b = gen_jax.load(workdir, raw=True), gen_jax.load(other, raw=True)
   assert a.step == b.step == steps
@@ -70,6 +111,15 @@ def test_checkpoint_moves_between_meshes(tmp_path, one, load, finish):
   train(config, tmp_path / "moved")  # goes on, on one device and with whole parameters
   train(config, tmp_path / "stayed")
   _assert_close(tmp_path / "moved", tmp_path / "stayed")
+
+
+def test_every_device_works_on_its_share():
+  """Also where a step looks at nothing of a batch but its size; what is left is the optimizer's, which all do."""
+  command = [sys.executable, "-c", SHARED]
+  out = subprocess.run(command, env=os.environ | FOUR, capture_output=True, text=True, cwd=ROOT)
+  assert out.returncode == 0, out.stderr
+  shares = ast.literal_eval(out.stdout.splitlines()[-1])
+  assert all(share < 0.4 for share in shares.values()), shares
 
 
 def test_large_leaves_are_divided():
