@@ -229,7 +229,7 @@ class _JaxNames:
 def stepper(solver, problem):
   """(start, step) of a solver, for `loop`."""
   viewed = solver.of(problem)
-  return lambda x: solver.init(viewed, x), lambda key, x, carry, t, s: solver.step(viewed, key, x, t, s, carry)
+  return solver.init, lambda key, x, carry, t, s: solver.step(viewed, key, x, t, s, carry)
 
 
 def loop(start, step, x, ts):

@@ -31,13 +31,15 @@ _FROM_FLAX = ("parent", "name")  # what flax adds to the fields of every module
 
 
 def part(room: str, default: Any = dataclasses.MISSING, *, given: tuple[str, ...] = (), **kwargs: Any) -> Any:
-  """A dataclass field that holds something from `room`; `default` is its name, `kwargs` the arguments.
+  """A dataclass field that holds something from `room`; `default` is its name, or None for nothing, `kwargs` arguments.
 
   Where there are arguments that its owner gives it, the field holds a function of those.
   """
   metadata = {"room": room, "given": given}
   if default is dataclasses.MISSING:
     return dataclasses.field(metadata=metadata)
+  if default is None:
+    return dataclasses.field(default=None, metadata=metadata)
   spec = {"name": default, **kwargs}
   return dataclasses.field(default_factory=lambda: _part(room, spec, given), metadata={**metadata, "spec": spec})
 

@@ -55,6 +55,8 @@ class Optimizer:
       require(**{name: (getattr(self, name), 0 <= getattr(self, name) < math.inf, "at least 0")})
     for name in ("b1", "b2"):
       require(**{name: (getattr(self, name), 0 <= getattr(self, name) < 1, "in [0, 1)")})
+    decayed = not self.weight_decay or self.rule in ("adamw", "lion")
+    require(weight_decay=(self.weight_decay, decayed, f"0 with rule = {self.rule!r}: adamw and lion decay weights"))
     if self.schedule == "constant":
       return
     if self.decay_steps is None:

@@ -102,3 +102,16 @@ def test_a_schedule_is_longer_than_its_warmup():
 def test_an_optimizer_out_of_range_is_refused(field, value):
   with pytest.raises(InputError, match=rf"{field} = {value} should"):
     Optimizer(**{field: value})
+
+
+@pytest.mark.parametrize("rule", ["adam", "adamw", "radam", "lion", "sgd", "adamax"])
+def test_weights_decay_or_it_is_said_that_they_do_not(rule):
+  if rule not in ("adamw", "lion"):
+    with pytest.raises(InputError, match="adamw and lion decay weights"):
+      Optimizer(rule=rule, weight_decay=0.1)
+    return
+  params = {"w": jnp.array([2.0])}
+  still = {"w": jnp.zeros(1)}
+  opt = Optimizer(rule=rule, lr=0.5, weight_decay=0.1)
+  moved, _ = steps.apply(opt, still, opt.tx.init(params), params)
+  np.testing.assert_allclose(moved["w"], 2.0 - 0.5 * 0.1 * 2.0, rtol=1e-6)

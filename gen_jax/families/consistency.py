@@ -50,13 +50,13 @@ class Consistency(ConsistencyModel):
   distance: Distance = part("ops", "distances.pseudo_huber")
   solver: Solver = part("solvers", "edm.heun")
   target_decay: float = 0.0
-  adversary: Adversary | None = dataclasses.field(default=None, metadata={"room": "processes"})
+  adversary: Adversary | None = part("processes", None)
   adversarial_weight: float = 1.0
 
   def __post_init__(self):
     super().__post_init__()
-    memory = self.solver.init(self.path.problem(lambda t, x: x), jnp.zeros((1, 1)))
-    if self.solver.stochastic or not self.solver.evaluations or jax.tree.leaves(memory):
+    memory = jax.tree.leaves(self.solver.init(jnp.zeros((1, 1))))
+    if self.solver.stochastic or not self.solver.evaluations or memory:
       raise InputError("solver: choose one that takes a single step, without noise or memory, such as edm.heun")
     if not 0 <= self.target_decay < 1:
       raise InputError(f"target_decay = {self.target_decay} should be in [0, 1)")
@@ -97,7 +97,7 @@ class Consistency(ConsistencyModel):
       xs = path.mix(x, eps, s)
     else:
       problem = path.problem(self.teach(state.extra["teacher"], batch))
-      xs, _ = self.solver.step(self.solver.of(problem), key, xt, t, s, self.solver.init(problem, xt))
+      xs, _ = self.solver.step(self.solver.of(problem), key, xt, t, s, self.solver.init(xt))
     target = jax.lax.stop_gradient(self.origin(state.extra.get("target", params), batch, key_net)(s, xs))
     estimate = self.origin(params, batch, key_net)(t, xt)
     error = lambda x: jnp.mean(self.weight(path, t, s) * self.distance(x, target))

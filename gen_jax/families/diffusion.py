@@ -13,6 +13,9 @@ from gen_jax.ops.shapes import expand
 from gen_jax.processes import variance
 from gen_jax.processes.bounds import Share
 from gen_jax.processes.denoising import Denoising
+from gen_jax.processes.gaussian import Gaussian
+from gen_jax.processes.prediction import Preconditioning
+from gen_jax.resolve import part
 from gen_jax.solvers.base import Noise, independent
 from gen_jax.types import Array, Batch, Cond, Key, PyTree
 
@@ -35,7 +38,7 @@ class Diffusion(Denoising):
     InputError: settings that do not fit each other or the data.
   """
 
-  uncertainty: nn.Module | None = dataclasses.field(default=None, metadata={"room": "nets"})
+  uncertainty: nn.Module | None = part("nets", None)
   variance: Literal["fixed", "learned"] = "fixed"
   chain: int = 1000
 
@@ -52,15 +55,13 @@ class Diffusion(Denoising):
     if self.variance == "learned" and self.guidance.weight != 1.0:
       raise InputError('variance="learned" is of the model without guidance: set guidance.weight=1 or variance="fixed"')
 
-  def _errors(self, params: PyTree, key: Key, batch: Batch, t: Array, xt: Array) -> Array:
-    errors = super()._errors(params, key, batch, t, xt)
+  def _judged(self, path: Gaussian, around: Preconditioning, out: Array, x: Array, t: Array, xt: Array) -> Array:
+    errors = super()._judged(path, around, out, x, t, xt)
     if self.variance == "fixed":
       return errors
-    around = self.prediction(self.path, t)
-    out = self._output(params, key, batch, around)(xt)  # the same call as above: compiled, it is made once
-    error = jax.lax.stop_gradient(batch["x"] - around.to_x0(self._estimate(out), xt))
-    s = jnp.maximum(t - (self.path.t_max - self.path.t_min) / self.chain, self.path.t_min)
-    terms = variance.kl(self.path, self._share(out), error, t, s).reshape(len(xt), -1)
+    error = jax.lax.stop_gradient(x - around.to_x0(self._estimate(out), xt))
+    s = jnp.maximum(t - (path.t_max - path.t_min) / self.chain, path.t_min)
+    terms = variance.kl(path, self._share(out), error, t, s).reshape(len(xt), -1)
     return errors + _HYBRID * self.chain * terms.mean(-1)
 
   def _balance(self, params: PyTree, t: Array, errors: Array) -> Array:

@@ -56,7 +56,7 @@ class DistributionMatching(Distilled):
   times: Times = part("processes", "times.uniform")
   weight: Weighting = part("processes", "weighting.edm", sigma_data=1.0)
   critic_optimizer: Optimizer = part("steps", "Optimizer")
-  adversary: Adversary | None = dataclasses.field(default=None, metadata={"room": "processes"})
+  adversary: Adversary | None = part("processes", None)
   adversarial_weight: float = 1.0
 
   def __post_init__(self):

@@ -55,7 +55,7 @@ class FlowMatching(Denoising, Probed):
   steps: int = 16
   likelihood: Bound = part("processes", "bounds.Dequantized")
   coupling: Coupling = part("processes", "coupling.independent")
-  teacher: Any = dataclasses.field(default=None, metadata={"room": "run"})
+  teacher: Any = part("run", None)
   pairs: int = 16_384
 
   def __post_init__(self):

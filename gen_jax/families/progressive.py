@@ -19,9 +19,10 @@ from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 class Progressive(Distilled):
   """Progressive distillation: arXiv:2202.00512, algorithm 2.
 
-  In the first of `rounds`, the student learns to do two steps of DDIM of the teacher in one; in each that follows, it
-  is the teacher of a student that starts with its parameters. The last has `steps` steps; the first teacher takes
-  2^rounds as many. A run can be the teacher of another, with fewer steps.
+  In the first of `rounds`, the student learns to do two steps of DDIM of the teacher in one; in each that follows, what
+  its moving average then does in two. It trains on from round to round, where algorithm 2 starts each time from the new
+  teacher's parameters, its average. The last round has `steps` steps; the first teacher takes 2^rounds as many. A run
+  can be the teacher of another, with fewer steps.
 
   Attributes:
     grid: where the steps of the finest teacher end.

@@ -43,7 +43,7 @@ class VDM(Denoising):
   path: Monotone = part("processes", "learned.Monotone")
   prediction: Prediction = part("processes", "prediction.eps")
   weight: Weighting = part("processes", "weighting.likelihood")
-  dequantizer: Dequantizer | None = dataclasses.field(default=None, metadata={"room": "processes"})
+  dequantizer: Dequantizer | None = part("processes", None)
 
   def __post_init__(self):
     super().__post_init__()
@@ -93,7 +93,7 @@ class VDM(Denoising):
     bound = {**params, "schedule": {**schedule, "shape": fixed(schedule["shape"])}}
     shape = {**fixed(params), "schedule": {**fixed(schedule), "shape": schedule["shape"]}}
     integrand, rest = self._terms(bound, key, batch)
-    square = jnp.square(self._terms(shape, key, batch)[0]).mean()  # the same numbers: compiled, they are made once
+    square = jnp.square(self._terms(shape, key, batch)[0]).mean()  # the same way there, and one more back
     value = integrand.mean() + rest.mean()
     gamma = {"gamma_min": schedule["ends"][0], "gamma_max": schedule["ends"][0] + jnp.exp(schedule["ends"][1])}
     return value + square - fixed(square), ({"integral": integrand.mean(), **gamma}, state.extra)

@@ -8,7 +8,7 @@ import numpy as np
 
 from gen_jax.nets.attention import MultiHead, Tokens
 from gen_jax.nets.condition import Condition
-from gen_jax.nets.layers import Dense, dropout, fold, unfold
+from gen_jax.nets.layers import Dense, dropout, fold, remat, unfold
 from gen_jax.types import Array, Cond, Entry
 
 _SIZES = {  # width, depth, heads: table 1
@@ -64,7 +64,7 @@ class DiT(nn.Module):
     _, height, columns, _ = grid = h.shape
     h = Dense(width, dtype=self.dtype)(h.reshape(grid[0], height * columns, -1))
     h = h + jnp.asarray(positions(height, columns, width), self.dtype)
-    block = nn.remat(Block, static_argnums=(4,)) if self.remat else Block
+    block = remat(Block, (4,)) if self.remat else Block
     for _ in range(depth):
       h = block(heads, self.ratio, self.dropout, self.dtype)(h, told.vector, told.tokens, train)
     shift, scale = _modulation(self, told.vector, 2, width)

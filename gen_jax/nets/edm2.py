@@ -12,7 +12,7 @@ from jax.scipy.special import ndtri
 from gen_jax.errors import InputError
 from gen_jax.nets.attention import Tokens, attend, check_levels
 from gen_jax.nets.condition import Condition
-from gen_jax.nets.layers import downsample, dropout, upsample
+from gen_jax.nets.layers import downsample, dropout, remat, upsample
 from gen_jax.ops.convolution import convolve
 from gen_jax.types import Array, Cond, Entry
 
@@ -100,7 +100,7 @@ class UNet(nn.Module):
 
   def _blocks(self, vector: Array, tokens: Tokens | None, train: bool) -> Callable:
     """(h, features, ...) -> h after a block of these."""
-    kind = nn.remat(Block, static_argnums=(4,)) if self.remat else Block
+    kind = remat(Block, (4,)) if self.remat else Block
 
     def block(h, features, *, attention=False, **fields):
       if attention and features % self.head_channels:

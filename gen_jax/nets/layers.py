@@ -99,6 +99,18 @@ class GroupNorm(nn.Module):
     return (x32 * gain.reshape(wide) + bias.reshape(wide)).astype(self.dtype)
 
 
+def remat(kind: type[nn.Module], static: tuple[int, ...] = ()) -> type[nn.Module]:
+  """`nn.remat` under the module's own name, on which its parameters, their first values and dropout depend.
+
+  Args:
+    kind: what is computed again on the way back.
+    static: places of arguments that are no arrays, the module's own being 0.
+  """
+  out = nn.remat(kind, static_argnums=static)
+  out.__name__ = kind.__name__
+  return out
+
+
 def dropout(x: Array, rate: float, train: bool) -> Array:
   """x with a share `rate` of its entries at zero and the others larger by as much, when training.
 

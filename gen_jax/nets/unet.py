@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gen_jax.errors import InputError, require
 from gen_jax.nets.attention import MultiHead, Tokens, check_levels
 from gen_jax.nets.condition import Condition
-from gen_jax.nets.layers import Conv, GroupNorm, blur, downsample, dropout, fold, unfold, upsample
+from gen_jax.nets.layers import Conv, GroupNorm, blur, downsample, dropout, fold, remat, unfold, upsample
 from gen_jax.types import Array, Cond, Entry
 
 
@@ -115,7 +115,7 @@ class UNet(nn.Module):
 
   def _parts(self, vector: Array, tokens: Tokens | None, train: bool) -> tuple[Callable, Callable]:
     """(features, size -> a residual block, an attention block), as functions of the image alone."""
-    wrap = (lambda kind, static: nn.remat(kind, static_argnums=static)) if self.remat else (lambda kind, static: kind)
+    wrap = remat if self.remat else lambda kind, static: kind
 
     def residual(features, size=None):
       block = wrap(Residual, (3,))(features, self.dropout, size, self.told, self.smooth, self.rescale, self.dtype)

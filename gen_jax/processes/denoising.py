@@ -183,8 +183,11 @@ class Denoising(Conditional):
     """
     path = self.path_of(params)
     around = self.prediction(path, t)
-    out = self._estimate(self._output(params, key, batch, around)(xt))
-    error = jnp.square(out - around.from_x0(batch["x"], xt)).reshape(len(xt), -1).mean(axis=-1)
+    return self._judged(path, around, self._output(params, key, batch, around)(xt), batch["x"], t, xt)
+
+  def _judged(self, path: Gaussian, around: Preconditioning, out: Array, x: Array, t: Array, xt: Array) -> Array:
+    """Weighted squared errors of the data x, [B], per entry, of the network's output for xt [B, ...] at times t."""
+    error = jnp.square(self._estimate(out) - around.from_x0(x, xt)).reshape(len(xt), -1).mean(axis=-1)
     return self.weight(path, t) * around.gain**2 * error
 
   def _output(self, params: PyTree, key: Key, batch: Batch, around: Preconditioning) -> Callable[[Array], Array]:

@@ -79,7 +79,7 @@ def repaint(
   require(resamples=(resamples, resamples >= 1, "at least 1"), jump=(jump, jump >= 1, "at least 1"))
   check_falling(ts, path.t_min, path.t_max)
   problem = solver.of(path.problem(denoise))
-  if jax.tree.leaves(solver.init(problem, x)):
+  if jax.tree.leaves(solver.init(x)):
     raise InputError("repaint walks to and fro, where a multistep solver loses its way: choose a one-step solver")
   key_prior, key_walk = jax.random.split(key)
   visits = ts[np.array(walk(len(ts) - 1, jump, resamples))]

@@ -15,6 +15,7 @@ from gen_jax.errors import InputError, require
 from gen_jax.family import HasDenoiser
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
+from gen_jax.resolve import part
 from gen_jax.solvers.base import half_log_snr
 from gen_jax.solvers.grids import time_at
 from gen_jax.types import Array, Cond, PyTree, Spec
@@ -198,7 +199,7 @@ class Auto:
   """
 
   weight: float = 2.0
-  guide: Any = dataclasses.field(metadata={"room": "run"})
+  guide: Any = part("run")
 
   @property
   def evaluations(self) -> int:

@@ -55,8 +55,8 @@ class Student(Probed):
   grid: Grid = part("solvers", "grids.rho")
   steps: int = 1
   clip: bool = False
-  teacher: Any = dataclasses.field(default=None, metadata={"room": "run"})
-  start: Any = dataclasses.field(default=None, metadata={"room": "run"})
+  teacher: Any = part("run", None)
+  start: Any = part("run", None)
 
   def __post_init__(self):
     super().__post_init__()

@@ -66,7 +66,7 @@ class Evaluate:
   batch_size: int = 250
   likelihood_num: int = 1000
   importance: int = 1
-  judge: Judge | None = dataclasses.field(default=None, metadata={"room": "metrics"})
+  judge: Judge | None = part("metrics", None)
 
   def __post_init__(self):
     least = {"num": self.neighbours + 1, "neighbours": 1, "batch_size": 1, "likelihood_num": 0, "importance": 1}

@@ -88,7 +88,7 @@ def _adams(predictor, corrector, tau, size=None, low=0.0, high=math.inf):
     return jnp.where((low <= level) & (level <= high), tau, 0.0)
 
   def step(p, key, x, t, s, carry):
-    x0, now = p.denoise(t, x), half_log_snr(p, t)
+    x0, now, seen = p.denoise(t, x), half_log_snr(p, t), x  # a learned variance is of what the network saw
     if corrector:
       (f, *fs), (u, *us) = (v[:corrector] for v in carry.past)
       x_from, t_from = jnp.where(carry.first, x, carry.x), jnp.where(carry.first, t, carry.t)  # no way, no change
@@ -97,11 +97,11 @@ def _adams(predictor, corrector, tau, size=None, low=0.0, high=math.inf):
     z = jnp.zeros_like(x)
     if tau:
       fresh = -jnp.expm1(2 * tau_of(p, t) ** 2 * (now - half_log_snr(p, s)))
-      z = expand(p.sigma(s) * jnp.sqrt(fresh), x) * p.noise(key, x, t, s)
+      z = expand(p.sigma(s) * jnp.sqrt(fresh), x) * p.noise(key, seen, t, s)
     ahead = _move(p, x, t, s, History(*(v[:predictor] for v in past)), tau_of(p, t), size) + z
     return ahead, _Carry(past, x, t, z, jnp.zeros_like(carry.first))
 
-  def init(p, x):
+  def init(x):
     zeros = jnp.zeros_like(x)
     return _Carry(empty(x, max(predictor, corrector)), zeros, jnp.zeros((), x.dtype), zeros, jnp.array(True))
 

@@ -114,7 +114,7 @@ class Solver(NamedTuple):
   Attributes:
     step: (problem, key, x, t, s, carry) -> (x, carry): from time t to time s.
     of: the view of a problem that `step` reads; raises InputError for a problem that it cannot serve.
-    init: (problem, x) -> the carry before the first step: what a multistep method remembers.
+    init: x -> the carry before the first step: what a multistep method remembers.
     order: the global error falls as (step size) ** order; for a stochastic method, the error of expectations does. 0
       where a part of the error stays, however fine the grid. A multistep method begins with lower orders, as published:
       one of order 3 or more shows it where its first steps change little, as they do when the way starts from noise.
@@ -127,7 +127,7 @@ class Solver(NamedTuple):
 
   step: Callable[[Any, Key, Array, Array, Array, PyTree], tuple[Array, PyTree]]
   of: Callable[[Problem], Problem]
-  init: Callable[[Problem, Array], PyTree] = lambda problem, x: ()
+  init: Callable[[Array], PyTree] = lambda x: ()
   order: int = 1
   evaluations: int = 1
   stochastic: bool = False
@@ -290,7 +290,7 @@ def _scan(solver, problem, key, x, ts, keep):
     return (x, carry), keep(x)
 
   intervals = (jnp.arange(len(ts) - 1), ts[:-1], ts[1:])
-  (x, _), kept = jax.lax.scan(body, (x, solver.init(problem, x)), intervals)
+  (x, _), kept = jax.lax.scan(body, (x, solver.init(x)), intervals)
   if not solver.evaluations:
     check_finite(x)
   return x, kept

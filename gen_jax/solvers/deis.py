@@ -44,7 +44,7 @@ def deis(order: int = 3, variable: Literal["t", "rho", "log_rho"] = "log_rho") -
     bend = sum(expand(w, x) * (v - eps) for w, v in zip(weights, others, strict=True))
     return with_eps(p, x, t, s, eps) + expand(p.alpha(s), x) * bend, past
 
-  return Solver(step, of=as_semilinear, init=lambda p, x: empty(x, order), order=order)
+  return Solver(step, of=as_semilinear, init=lambda x: empty(x, order), order=order)
 
 
 # Adams-Bashforth weights of equal steps, for 1, 2, 3 and 4 values, newest first.
@@ -72,7 +72,7 @@ def ipndm(order: int = 4) -> Solver:
     eps = sum(w * v for w, v in zip(weights, past.values, strict=False))
     return with_eps(p, x, t, s, eps), (past, n + 1)
 
-  return Solver(step, of=as_semilinear, init=lambda p, x: (empty(x, order), 0), order=min(order, 2))
+  return Solver(step, of=as_semilinear, init=lambda x: (empty(x, order), 0), order=min(order, 2))
 
 
 def _pndm(p, key, x, t, s, carry):
@@ -93,7 +93,7 @@ def _pndm(p, key, x, t, s, carry):
   return with_eps(p, x, t, s, jax.lax.cond(n < 3, runge_kutta, adams, None)), (past, n + 1)
 
 
-pndm = Solver(_pndm, of=as_semilinear, init=lambda p, x: (empty(x, 4), 0), order=2, startup=(3, 3, 3))
+pndm = Solver(_pndm, of=as_semilinear, init=lambda x: (empty(x, 4), 0), order=2, startup=(3, 3, 3))
 
 
 def _ratio(p, t):

@@ -69,9 +69,8 @@ def predictor_corrector(predictor: str = "sde.reverse_diffusion", snr: float = 0
 
     return jax.lax.fori_loop(0, rounds, correct, x), carry
 
-  init = lambda p, x: predictor.init(predictor.of(p), x)
   calls = dict(evaluations=predictor.evaluations + rounds, startup=predictor.startup)
-  return Solver(step, of=as_semilinear, init=init, order=0, **calls, stochastic=True)
+  return Solver(step, of=as_semilinear, init=predictor.init, order=0, **calls, stochastic=True)
 
 
 def _length(x):

@@ -183,7 +183,7 @@ def single_step(order: int = 2, of: Literal["x0", "eps"] = "x0") -> Solver:
     bend = sum(expand(w, x) * (v - value) for w, v in zip(weights, others, strict=True))
     return known(p, x_from, t_from, s, value) + bend, (past, x_from, t_from, n + 1)
 
-  init = lambda p, x: (empty(x, order), jnp.zeros_like(x), jnp.zeros((), x.dtype), 0)
+  init = lambda x: (empty(x, order), jnp.zeros_like(x), jnp.zeros((), x.dtype), 0)
   return Solver(step, of=as_semilinear, init=init, order=order)
 
 
@@ -196,7 +196,7 @@ def _dpmpp_2m(p, key, x, t, s, carry):
   return with_x0(p, x, t, s, x0 + (x0 - last) / expand(2 * r, x)), carry.push(x0, now)
 
 
-dpmpp_2m = Solver(_dpmpp_2m, of=as_semilinear, init=lambda p, x: empty(x, 1), order=2)
+dpmpp_2m = Solver(_dpmpp_2m, of=as_semilinear, init=lambda x: empty(x, 1), order=2)
 
 
 def _dpmpp_2m_sde(p, key, x, t, s, carry):
@@ -213,7 +213,7 @@ def _dpmpp_2m_sde(p, key, x, t, s, carry):
 
 
 dpmpp_2m_sde = Solver(
-  _dpmpp_2m_sde, of=as_semilinear, init=lambda p, x: empty(x, 1), order=1, stochastic=True, posterior=True
+  _dpmpp_2m_sde, of=as_semilinear, init=lambda x: empty(x, 1), order=1, stochastic=True, posterior=True
 )
 
 
@@ -236,7 +236,7 @@ def _dpmpp_3m(factor):
     bend = expand(phi, x) * d1 - expand(factor * (phi / h - 0.5), x) * d2
     return with_x0(p, x, t, s, x0) + expand(p.alpha(s), x) * bend, carry.push(x0, now)
 
-  return Solver(step, of=as_semilinear, init=lambda p, x: empty(x, 2), order=1 + factor)
+  return Solver(step, of=as_semilinear, init=lambda x: empty(x, 2), order=1 + factor)
 
 
 dpmpp_3m = _dpmpp_3m(factor=1)

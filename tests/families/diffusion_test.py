@@ -368,6 +368,29 @@ def test_hybrid_loss_leaves_the_mean_alone():
   assert abs(float(grads["learned"]["share"])) > 1e-6 and float(grads["fixed"]["share"]) == 0.0
 
 
+def test_hybrid_loss_goes_back_once():
+  """Both losses are of one call of the network, and so is their gradient."""
+  spec = Spec(shape=(4, 4, 1), kind="image", levels=2)
+
+  class Wide(nn.Module):
+    out: int = 1
+    conditions: tuple = ()
+
+    @nn.compact
+    def __call__(self, x, time, cond=None, hidden=None, *, train=False):
+      return nn.Dense(self.out)(nn.Dense(256)(nn.Dense(256)(x)))
+
+  batch = {"x": jax.random.normal(jax.random.key(1), (32, 4, 4, 1))}
+
+  def flops(kind):
+    family = Diffusion(spec=spec, net=Wide(), variance=kind)
+    state = jax.eval_shape(family.init, jax.random.key(0), batch)
+    loss = lambda params: family.loss(params, state, jax.random.key(2), batch)[0]
+    return jax.jit(jax.grad(loss)).lower(state.params).compile().cost_analysis()["flops"]
+
+  assert flops("learned") < 1.1 * flops("fixed")
+
+
 @pytest.mark.parametrize(
   "fields, message",
   (

@@ -1,5 +1,7 @@
 """DDPM's posterior against Bayes' rule on a grid; DDIM against DDPM; the sampler of EDM against its own equations."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +41,7 @@ def test_solvers_say_whether_their_noise_is_the_posterior_s(path):
 
   def stepped(solver, z):
     problem = path.problem(lambda t, xt: 0.3 * jnp.ones_like(xt))._replace(noise=lambda key, x, t, s: z)
-    return solver.step(solver.of(problem), jax.random.key(0), x, t, s, solver.init(solver.of(problem), x))[0]
+    return solver.step(solver.of(problem), jax.random.key(0), x, t, s, solver.init(x))[0]
 
   for solver, expected in (
     (semilinear.ancestral, True),
@@ -123,10 +125,10 @@ def test_unipc_of_two_values_predicts_as_dpmpp_2m():
   path, x = gaussian.cosine(), jax.random.normal(jax.random.key(0), (16, 2))
   p, (t, m, s) = path.problem(lambda t, x: jnp.tanh(x)), jnp.array([0.9, 0.6, 0.4])
   unused, solver = jax.random.key(1), adams.unipc(2)
-  x_m, carry = solver.step(p, unused, x, t, m, solver.init(p, x))
+  x_m, carry = solver.step(p, unused, x, t, m, solver.init(x))
   x_s, carry_s = solver.step(p, unused, x_m, m, s, carry)
   corrected, estimate = carry_s.x, p.denoise(m, x_m)
-  remembered = semilinear.dpmpp_2m.step(p, unused, x, t, m, semilinear.dpmpp_2m.init(p, x))[1]
+  remembered = semilinear.dpmpp_2m.step(p, unused, x, t, m, semilinear.dpmpp_2m.init(x))[1]
   same = p._replace(denoise=lambda t, x: estimate)  # the corrected state is not evaluated again
   expected, _ = semilinear.dpmpp_2m.step(same, unused, corrected, m, s, remembered)
   np.testing.assert_allclose(x_s, expected, rtol=1e-5, atol=1e-6)
@@ -269,6 +271,28 @@ def test_sa_solver_of_one_value_is_ancestral():
   x = jax.random.normal(jax.random.key(0), (64, 2))
   run = lambda solver: base.integrate(solver, problem, jax.random.key(1), x, ts)
   np.testing.assert_allclose(run(adams.sa_solver(1, 0)), run(semilinear.ancestral), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", [semilinear.ancestral, semilinear.dpmpp_2m_sde, adams.sa_solver()])
+def test_noise_is_asked_for_where_the_network_was(solver):
+  """Its learned variance is then of the same call: of the same x at the same time."""
+  seen, asked = [], []
+
+  def denoise(t, x):
+    seen.append((float(t), np.asarray(x)))
+    return jnp.tanh(x)
+
+  def noise(key, x, t, s):
+    asked.append((float(t), np.asarray(x)))
+    return jax.random.normal(key, x.shape)
+
+  problem = gaussian.cosine().problem(denoise)._replace(noise=noise)
+  x, ts = jnp.array([[0.5, -1.5]]), (0.9, 0.7, 0.5, 0.3)
+  carry = solver.init(x)
+  for n, (t, s) in enumerate(itertools.pairwise(ts)):
+    x, carry = solver.step(solver.of(problem), jax.random.key(n), x, jnp.float32(t), jnp.float32(s), carry)
+  assert len(asked) == len(seen) == 3
+  jax.tree.map(np.testing.assert_array_equal, asked, seen)
 
 
 def test_reverse_diffusion_is_that_of_the_discrete_chain():
