@@ -96,7 +96,7 @@ class Consistency(ConsistencyModel):
     if self.teacher is None:
       xs = path.mix(x, eps, s)
     else:
-      problem = path.problem(self.teach(state.extra["teacher"], batch))
+      problem = path.problem(self.teach(state.extra, batch))
       xs, _ = self.solver.step(self.solver.of(problem), key, xt, t, s, self.solver.init(xt))
     target = jax.lax.stop_gradient(self.origin(state.extra.get("target", params), batch, key_net)(s, xs))
     estimate = self.origin(params, batch, key_net)(t, xt)

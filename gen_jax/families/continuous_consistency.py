@@ -67,7 +67,7 @@ class ContinuousConsistency(ConsistencyModel):
     t, _ = self.times.draw(key_t, path, len(x), ())
     xt, eps = path.perturb(key_eps, x, t)
     if self.teacher is not None:
-      eps = path.problem(self.teach(state.extra["teacher"], batch)).eps(t, xt)
+      eps = path.problem(self.teach(state.extra, batch)).eps(t, xt)
     around, sine = self.prediction(path, t), self._sine(t)
     z, s = expand(around.scale, xt) * xt, expand(sine, xt)
     c = jnp.sqrt(1 - s**2)

@@ -101,7 +101,7 @@ class DistributionMatching(Distilled):
     x = self._generate(params, key_fake, batch)
     fake = jax.lax.stop_gradient(x)
     t, xt = self._noisy(key_t, key_eps, fake)
-    real = self.teach(state.extra["teacher"], batch)(t, xt)
+    real = self.teach(state.extra, batch)(t, xt)
     gap = self._denoise(state.extra["critic"]["params"], batch)(t, xt) - real
     size = jnp.abs(fake - real).mean(tuple(range(1, x.ndim)), keepdims=True)
     target = jax.lax.stop_gradient(fake - gap / jnp.maximum(size, _LEAST))

@@ -71,7 +71,10 @@ class Progressive(Distilled):
     t, s = ts[n], ts[n + 2 * stride]
     xt, _ = path.perturb(key_eps, x, t)
     before = state.extra["teacher"]
-    taught, own = self.teach({**self.teacher.params, **before}, batch), self._denoise(before, batch)
+    taught, own = (
+      self.teach({**state.extra, "teacher": {**self.teacher.params, **before}}, batch),
+      self._denoise(before, batch),
+    )
     teach = lambda t, xt: jax.lax.cond(done == 0, taught, own, t, xt)  # a student has its teacher's guidance in it
     half = lambda i, x: jump(path, teach(ts[n + i * stride], x), x, ts[n + i * stride], ts[n + (i + 1) * stride])
     xs = jax.lax.fori_loop(0, 2, half, xt)

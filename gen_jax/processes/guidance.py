@@ -32,9 +32,17 @@ class Guidance(Protocol):
 
   Attributes:
     weight: 1 is the model as it was trained, more exaggerates what tells it from something worse.
+    params: of what it asks beside the model; None where there is nothing.
   """
 
   weight: float
+
+  @property
+  def params(self) -> PyTree:
+    """See the attributes."""
+
+  def at(self, params: PyTree) -> "Guidance":
+    """The same with these parameters: a student keeps them in its state, beside its teacher's."""
 
   @property
   def evaluations(self) -> int:
@@ -57,6 +65,15 @@ class Free(NamedTuple):
 
   weight: float
   steer: Callable[[Gaussian, ConditionalDenoise, Cond], Denoise]
+
+  @property
+  def params(self) -> None:
+    """It asks nothing else."""
+
+  def at(self, params: None) -> "Free":
+    """Itself."""
+    del params
+    return self
 
   @property
   def evaluations(self) -> int:
@@ -185,6 +202,13 @@ class OnPath(HasDenoiser, Protocol):
     """The path of a model with these parameters."""
 
 
+class _Guide(NamedTuple):
+  """A run, as far as it is asked."""
+
+  family: Any
+  params: PyTree
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Auto:
   """Autoguidance, `autoguided`, by an earlier run: arXiv:2406.02507.
@@ -200,6 +224,15 @@ class Auto:
 
   weight: float = 2.0
   guide: Any = part("run")
+
+  @property
+  def params(self) -> PyTree:
+    """Those of the guide."""
+    return self.guide.params
+
+  def at(self, params: PyTree) -> "Auto":
+    """The same with a guide of these parameters."""
+    return dataclasses.replace(self, guide=_Guide(self.guide.family, params))
 
   @property
   def evaluations(self) -> int:

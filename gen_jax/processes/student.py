@@ -13,7 +13,7 @@ from gen_jax.errors import InputError, require
 from gen_jax.family import HasDenoiser, State, entries
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
-from gen_jax.processes.guidance import SLACK, moved, reach
+from gen_jax.processes.guidance import SLACK, OnPath, moved, reach
 from gen_jax.processes.prediction import Prediction
 from gen_jax.processes.probes import Probed
 from gen_jax.resolve import part
@@ -80,6 +80,8 @@ class Student(Probed):
       params = self._started(params)
     if self.teacher is not None:
       extra["teacher"] = jax.tree.map(jnp.copy, self.teacher.params)
+      if (guide := _guide(self.teacher.family)) is not None:
+        extra["guide"] = jax.tree.map(jnp.copy, guide)
     extra |= self._probed(key_probe, params, batch)
     return start(params, self.optimizer, ema=self.ema_decay is not None, **extra)
 
@@ -98,9 +100,9 @@ class Student(Probed):
     del params
     return self.path
 
-  def teach(self, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
-    """The teacher's denoiser with these parameters, guided as its run says, for data on this path."""
-    return self._told(self.teacher, params, cond)
+  def teach(self, extra: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
+    """The teacher's denoiser, guided as its run says, for data on this path; parameters are those of `State.extra`."""
+    return self._told(self.teacher, extra["teacher"], cond, extra.get("guide"))
 
   def _denoise(self, params: PyTree, cond: Cond, key: Key | None = None) -> Callable[[Array, Array], Array]:
     """(t, xt) -> the estimate of the data that the network's output stands for; with `key`, as in training."""
@@ -126,9 +128,11 @@ class Student(Probed):
   def _ends(self, noise: Array, cond: Cond) -> Array:
     return self._way(noise, cond)[1][-1]
 
-  def _told(self, run: Any, params: PyTree, cond: Cond) -> Callable[[Array, Array], Array]:
-    """The denoiser of a run with these parameters, told those of the conditions that it knows."""
+  def _told(self, run: Any, params: PyTree, cond: Cond, guide: PyTree = None) -> Callable[[Array, Array], Array]:
+    """The denoiser of a run with these parameters, and those of its guide, told the conditions that it knows."""
     family = run.family
+    if guide is not None:
+      family = dataclasses.replace(family, guidance=family.guidance.at(guide))
     denoise = family.denoiser(params, {name: cond[name] for name in family.conditions} or None if cond else None)
     return denoise if self._is_on_path(run) else moved(denoise, family.path_of(params), self.path)
 
@@ -226,6 +230,11 @@ class Distilled(Student):
   def _network(self) -> PyTree:
     """The teacher's network, and not the uncertainty that a teacher may have learned beside it: a copy."""
     return {"params": jax.tree.map(jnp.copy, self.teacher.params["params"])}
+
+
+def _guide(family: Any) -> PyTree:
+  """The parameters of what a family is guided by, if there is something."""
+  return family.guidance.params if isinstance(family, OnPath) else None
 
 
 def jump(path: Any, x0: Array, xt: Array, t: Array, s: Array) -> Array:

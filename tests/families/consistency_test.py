@@ -21,7 +21,7 @@ from gen_jax.family import HasDenoiser, HasLogProb
 from gen_jax.nets.mlp import TimeMLP
 from gen_jax.ops import adversarial, distances
 from gen_jax.ops.shapes import expand
-from gen_jax.processes import consistency, gaussian, neighbours, prediction
+from gen_jax.processes import consistency, gaussian, guidance, neighbours, prediction
 from gen_jax.processes.adversary import Adversary
 from gen_jax.solvers import edm, sde, semilinear
 from gen_jax.steps import Optimizer
@@ -258,7 +258,7 @@ def test_a_teacher_on_another_path_is_asked_where_its_noise_is_the_same():
   family = Consistency(spec=PLANE, net=SMALL, path=path, teacher=exact_teacher(gaussian.edm()))
   t, x = jnp.array([0.02, 0.3, 0.9]), jnp.array([[1.0, -2.0], [0.5, 0.1], [0.3, 2.0]])
   a, s = expand(path.alpha(t), x), expand(path.sigma(t), x)
-  told = jax.jit(lambda params: family.teach(params, None)(t, x))(family.teacher.params)
+  told = jax.jit(lambda params: family.teach({"teacher": params}, None)(t, x))(family.teacher.params)
   np.testing.assert_allclose(told, a * STD**2 / ((a * STD) ** 2 + s**2) * x, rtol=1e-4)
   learned = VDM(spec=PLANE, net=SMALL)
   run = Trained(learned, start(learned).params)
@@ -362,6 +362,25 @@ def test_conditions_reach_teacher_and_student():
   loss = lambda label: family.loss(state.params, state, jax.random.key(1), {**batch, "label": label})[0]
   assert loss(batch["label"]) != loss(jnp.zeros(8, jnp.int32))
   jax.tree.map(np.testing.assert_array_equal, state.params, params)
+
+
+def test_the_guide_of_a_teacher_is_in_the_state():
+  """And not in the program: training goes on from what was saved, whatever the guide's folder then holds."""
+  on = dict(spec=PLANE, net=SMALL, path=gaussian.edm(), prediction=prediction.edm())
+  plain = Diffusion(**on)
+  worse, better = (jax.tree.map(lambda p, by=by: p + by, start(plain).params) for by in (0.1, 0.3))
+  teacher = Diffusion(**on, guidance=guidance.Auto(guide=Trained(plain, worse)))
+  family = Consistency(spec=PLANE, net=SMALL, teacher=Trained(teacher, better), probes=0)
+  state, batch = start(family), {"x": jnp.ones((8, 2))}
+  jax.tree.map(np.testing.assert_array_equal, state.extra["guide"], worse)
+  step = jax.make_jaxpr(family.step)(jax.random.key(0), state, batch)
+  assert sum(np.size(const) for const in step.consts) < 100 < sum(p.size for p in jax.tree.leaves(worse))
+  t, x = jnp.array(0.5), jnp.ones((4, 2))
+  taught = family.teach(state.extra, None)(t, x)
+  np.testing.assert_allclose(taught, teacher.denoiser(better)(t, x), rtol=1e-5)
+  unguided = family.teach({**state.extra, "guide": better}, None)(t, x)  # by the teacher itself: away from nothing
+  np.testing.assert_allclose(unguided, plain.denoiser(better)(t, x), rtol=1e-5)
+  assert np.abs(taught - unguided).max() > 1e-3
 
 
 def test_starts_from_another_student():

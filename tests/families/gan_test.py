@@ -68,7 +68,7 @@ def test_each_player_moves_by_its_own_gradient_on_the_right_data():
 
   b, a, e = 2.0, 0.5, -0.3
   losses = []
-  for real in x.reshape(3, 4):
+  for real in x.reshape(4, 3).T:  # every third row
     error_real, error_fake = a * real + e - 1, a * b + e
     losses.append(0.5 * (error_real**2).mean() + 0.5 * error_fake**2)
     a, e = a - LR * ((error_real * real).mean() + error_fake * b), e - LR * (error_real.mean() + error_fake)
