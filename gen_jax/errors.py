@@ -2,8 +2,11 @@
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+_OUT_OF_MEMORY = re.compile("out of memory|RESOURCE_EXHAUSTED", re.IGNORECASE)  # as XLA says it
 
 
 class InputError(ValueError):
@@ -17,14 +20,21 @@ def one_line(place: str) -> Iterator[None]:
   Fields that do not fit each other or the data can fail there in any way.
 
   Raises:
-    InputError: `place`, and what was raised inside, in short.
+    InputError: `place`, and what was raised inside, in short; what is out of memory stays that.
   """
   try:
     yield
   except InputError:
     raise
   except Exception as e:
+    if out_of_memory(e):
+      raise
     raise InputError(f"{place}: {in_short(e)} (--traceback shows where)") from e
+
+
+def out_of_memory(error: Exception) -> bool:
+  """Whether the memory of the host or of a device is too small."""
+  return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error))))
 
 
 def in_short(error: Exception) -> str:

@@ -228,9 +228,10 @@ def _public(module: Any) -> list[str]:
   """
 
   def mine(v):
-    if inspect.isclass(v) or inspect.isfunction(v):
-      return v.__module__ == module.__name__ and not (inspect.isabstract(v) or getattr(v, "_is_protocol", False))
-    return type(v).__module__.startswith("gen_jax.")
+    if inspect.isclass(v) and (inspect.isabstract(v) or getattr(v, "_is_protocol", False)):
+      return False
+    made = isinstance(v, functools.partial) or type(v).__module__.startswith("gen_jax.")
+    return made or (callable(v) and getattr(v, "__module__", None) == module.__name__)
 
   return [n for n, v in vars(module).items() if not n.startswith("_") and mine(v)]
 

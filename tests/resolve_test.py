@@ -1,8 +1,11 @@
 """Configs become objects, and mistakes in them become one clear line."""
 
+import abc
 import dataclasses
+import functools
 import sys
 import types
+import typing
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -53,6 +56,7 @@ def shed(monkeypatch):
     monkeypatch.setattr(of_nets, "__module__", nets.__name__)
   for family in (Model, Pair):
     monkeypatch.setattr(family, "__module__", families.__name__)
+  return nets
 
 
 def test_complete_writes_out_every_default():
@@ -79,6 +83,36 @@ def test_functions_are_called_and_ready_objects_are_not():
   assert resolve.build("nets", "shed.READY") is READY
   with pytest.raises(InputError, match="no field 'width'"):
     resolve.build("nets", {"name": "shed.READY", "width": 3})
+
+
+def test_names_are_what_a_file_defines_to_be_used(shed):
+  """Whatever it is made with; not what the file imports, nor what is there to be built on."""
+
+  class Base(abc.ABC):
+    @abc.abstractmethod
+    def method(self):
+      """Not there yet."""
+
+  class Shape(typing.Protocol):
+    width: int
+
+  def cached():
+    return 3
+
+  for made in (Base, Shape, cached):
+    made.__module__ = shed.__name__
+  shed.partial, shed.cached = functools.partial(scaled, 2.0), functools.cache(cached)
+  for name in ("partial", "cached"):
+    assert resolve.resolve("nets", f"shed.{name}") is getattr(shed, name)
+  shed.Base, shed.Shape, shed.InputError, shed.functools = Base, Shape, InputError, functools
+  for name in ("Base", "Shape", "InputError", "functools", "_hidden", "__name__"):
+    with pytest.raises(InputError, match=f"no 'shed.{name}' in nets"):
+      resolve.resolve("nets", f"shed.{name}")
+
+
+def test_a_part_of_another_class_is_refused():
+  with pytest.raises(InputError, match=r"net: 'shed.scaled' is no Module"):
+    resolve.build("families", {"name": "shed.Model", "net": "shed.scaled"}, spec=7)
 
 
 @pytest.mark.parametrize(

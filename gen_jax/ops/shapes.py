@@ -2,7 +2,7 @@
 
 import jax
 import numpy as np
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 from gen_jax.types import Array
 
@@ -15,13 +15,13 @@ def expand(a: Array, x: Array) -> Array:
 def spread(x: Array) -> Array:
   """x [B, ...] with its rows over the devices of the mesh in use: for what training draws without looking at a batch.
 
-  Each device then works on its share, as with what comes from a batch, and not on everything. Without a mesh, or where
-  its devices do not divide B, x is left as it is.
+  Each device then works on its share, as with what comes from a batch, and not on everything. Without a mesh, where its
+  devices do not divide B, or where somebody else sees to what goes where, x is left as it is.
   """
   mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty or len(x) % mesh.size:
+  if mesh.empty or len(x) % mesh.size or not all(kind == AxisType.Auto for kind in mesh.axis_types):
     return x
-  return jax.lax.with_sharding_constraint(x, PartitionSpec(*mesh.axis_names))
+  return jax.lax.with_sharding_constraint(x, PartitionSpec(mesh.axis_names))
 
 
 def batches(num: int, size: int) -> list[np.ndarray]:

@@ -38,12 +38,13 @@ class ConsistencyModel(Student):
   def report(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Metrics:
     """How well f maps the trajectories of the probability flow, by 18 steps of Heun's method, to where they end.
 
-    They are those of the teacher, or without one of the run that training started from; without both there is nothing.
+    They are those of the teacher, or without one of the run that training started from; without both, and with
+    `probes` = 0, there is nothing.
     "endpoint_distances" are root mean squared differences from their ends at each of "noise_levels", and
     "endpoint_distance" that from pure noise. "consistency_errors" are root mean squared differences of f from its mean
     along a trajectory, and "consistency_error" those of all levels together, the standard deviation of f.
     """
-    if self._reference is None:
+    if not (self._followed and self.probes):
       return {}
     ts, states = self._way(self.path.prior(key, (num, *self.spec.shape)), cond)
     f = self.origin(params, cond)

@@ -138,10 +138,9 @@ class Student(Probed):
 
   def _is_on_path(self, run: Any) -> bool:
     """Whether the path of a run is this one."""
+    params = jax.device_get(run.params)  # which may lie elsewhere than what is traced
     with jax.ensure_compile_time_eval():
-      ends = [
-        (path.alpha(self._places), path.sigma(self._places)) for path in (self.path, run.family.path_of(run.params))
-      ]
+      ends = [(path.alpha(self._places), path.sigma(self._places)) for path in (self.path, run.family.path_of(params))]
       return bool(jnp.allclose(*jnp.asarray(ends), rtol=1e-4, atol=1e-6))
 
   def _started(self, params: PyTree) -> PyTree:

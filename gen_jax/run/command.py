@@ -5,17 +5,15 @@ import contextlib
 import errno
 import os
 import pathlib
-import re
 import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
-from gen_jax.errors import InputError, check_seed, in_short, near
+from gen_jax.errors import InputError, check_seed, in_short, near, out_of_memory
 from gen_jax.run.signals import Stopped
 
 _MODES = {"train": (), "eval": ("--seed", "--raw"), "sample": ("--num", "--cond", "--seed", "--raw")}  # what each reads
-_OUT_OF_MEMORY = re.compile("out of memory|RESOURCE_EXHAUSTED", re.IGNORECASE)  # as XLA says it
 
 
 class _Parser(argparse.ArgumentParser):
@@ -91,7 +89,7 @@ def parse(argv: Sequence[str], doc: str = "") -> tuple[argparse.Namespace, list[
       raise InputError(f"{word!r} has no value: write {word}=value")
   if not flags.workdir:
     raise InputError("--workdir=runs/<name> is missing: where the run lives")
-  flags.workdir = pathlib.Path(flags.workdir).expanduser()  # shells leave the ~ of --workdir=~/runs as it is
+  flags.workdir = pathlib.Path(os.path.expanduser(flags.workdir))  # shells leave the ~ of --workdir=~/runs as it is
   if flags.mode not in _MODES:
     raise InputError(f"unknown mode {flags.mode!r}: {near(flags.mode, _MODES)}")
   if flags.mode == "train" and not flags.config:
@@ -138,7 +136,7 @@ def _explain(error: Exception) -> str | None:
   """One line with its remedy; None for what is nobody's input."""
   if isinstance(error, InputError):
     return str(error)
-  if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
+  if out_of_memory(error):
     fields = "train.batch_size, train.steps_per_dispatch, train.max_resident_bytes, evaluate.batch_size"
     return f"{in_short(error).rstrip('.')}: make the model, {fields} or --num smaller"
   if not isinstance(error, OSError):

@@ -60,7 +60,7 @@ def load(
   Raises:
     InputError: there is no run, or no checkpoint that can be used.
   """
-  workdir = pathlib.Path(workdir).expanduser()
+  workdir = pathlib.Path(os.path.expanduser(workdir))
   written = configs.saved(workdir)
   config = configs.saved(workdir, overrides) if config is None else config
   source, family = configs.build(config)

@@ -33,12 +33,13 @@ def start() -> Mesh:
 
 
 def check() -> None:
-  """Raises InputError where JAX has no device of the kind that JAX_PLATFORMS asks for."""
+  """Raises InputError where JAX cannot use its devices, or has none of the kind that JAX_PLATFORMS asks for."""
   try:
     jax.devices()
   except Exception as e:  # of any type
     asked = os.environ.get("JAX_PLATFORMS")
-    raise InputError(f"JAX cannot use JAX_PLATFORMS={asked} ({in_short(e)}): install it, or set another") from e
+    what = f"the devices of JAX_PLATFORMS={asked}" if asked else "its devices"
+    raise InputError(f"JAX cannot use {what} ({in_short(e)}): set JAX_PLATFORMS to others, such as cpu") from e
 
 
 def local() -> Mesh:
@@ -57,7 +58,7 @@ def _explicit() -> dict[str, Any]:
   if "JAX_NUM_PROCESSES" not in os.environ:
     return {}
   names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-  missing = [name for name in names if name not in os.environ]
+  missing = [name for name in names if not os.environ.get(name)]
   if missing:
     raise InputError(f"JAX_NUM_PROCESSES is set, so {' and '.join(missing)} must be too")
   address, num, index = names

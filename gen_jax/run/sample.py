@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-import pathlib
 import re
 import time
 import zipfile
@@ -169,7 +168,7 @@ def _value(text: str) -> int | str | np.ndarray:
   if not text.endswith(".npy"):
     return text
   try:
-    array = np.load(pathlib.Path(text).expanduser(), allow_pickle=False)
+    array = np.load(os.path.expanduser(text), allow_pickle=False)
   except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as e:
     raise InputError(f"--cond: {text} cannot be read as an array ({e}): write it by numpy.save") from None
   if not isinstance(array, np.ndarray):

@@ -81,7 +81,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
   """
   mesh = meshes.start()  # first of all: what a config describes may use JAX, after which processes cannot meet
   compiling.use_cache()
-  workdir, options = pathlib.Path(workdir), configs.section(config, "train")
+  workdir, options = pathlib.Path(os.path.expanduser(workdir)), configs.section(config, "train")
   scoring = configs.section(config, "evaluate")
   refuse_other(config, workdir)
   with Signals() as signals, Hold(workdir) as hold:

@@ -298,7 +298,7 @@ def test_key(name):
   solver, path = SOLVERS[name], gaussian.cosine()
   problem = solver.of(path.problem(denoiser(path)))
   x, t, s = jnp.ones((2, 2)), jnp.array(0.5), jnp.array(0.4)
-  step = lambda key: solver.step(problem, key, x, t, s, solver.init(problem, x))[0]
+  step = lambda key: solver.step(problem, key, x, t, s, solver.init(x))[0]
   assert bool(jnp.any(step(jax.random.key(0)) != step(jax.random.key(1)))) == solver.stochastic
 
 
@@ -313,7 +313,7 @@ def test_times_per_example(name):
   problem = solver.of(path.problem(denoiser(path)))
   x = jax.random.normal(jax.random.key(0), (3, 2, 2))
   t, s = jnp.array([0.9, 0.5, 0.2]), jnp.array([0.7, 0.45, 0.1])
-  step = jax.jit(lambda t, s: solver.step(problem, jax.random.key(1), x, t, s, solver.init(problem, x))[0])
+  step = jax.jit(lambda t, s: solver.step(problem, jax.random.key(1), x, t, s, solver.init(x))[0])
   together = step(t, s)
   for i in range(3):
     np.testing.assert_allclose(together[i], step(t[i], s[i])[i], rtol=2e-5, atol=1e-6)

@@ -44,10 +44,12 @@ import pathlib, types
 import jax
 from gen_jax.data.feed import feed
 from gen_jax.data.synthetic import Ring
+from gen_jax.families.consistency import Consistency
 from gen_jax.families.diffusion import Diffusion
 from gen_jax.families.distribution_matching import DistributionMatching
 from gen_jax.families.flow_matching import FlowMatching
 from gen_jax.families.gan import GAN
+from gen_jax.families.vdm import VDM
 from gen_jax.nets.mlp import TimeMLP
 from gen_jax.processes import gaussian
 from gen_jax.run import checkpoint, loop, train
@@ -59,11 +61,14 @@ common = dict(spec=source.spec, net=TimeMLP(width=32, depth=1))
 
 def trained(family):
   params = jax.jit(family.init)(jax.random.key(0), {"x": jax.numpy.zeros((4, 2))}).params
-  return types.SimpleNamespace(family=family, params=params)
+  return types.SimpleNamespace(family=family, params=jax.device_put(params, jax.devices()[0]))  # as `load` does
 
 families = {
   "GAN, four turns": GAN(spec=source.spec, turns=4),
   "distribution matching": DistributionMatching(**common, teacher=trained(Diffusion(**common))),
+  "student of a learned path": Consistency(
+    **common, path=gaussian.cosine(t_min=0.05, t_max=0.95), teacher=trained(VDM(**common))
+  ),
   "reflow": FlowMatching(**common, teacher=trained(FlowMatching(**common, solver=ode.euler)), pairs=64, probes=0),
 }
 
@@ -119,7 +124,7 @@ def test_every_device_works_on_its_share():
   out = subprocess.run(command, env=os.environ | FOUR, capture_output=True, text=True, cwd=ROOT)
   assert out.returncode == 0, out.stderr
   shares = ast.literal_eval(out.stdout.splitlines()[-1])
-  assert all(share < 0.4 for share in shares.values()), shares
+  assert all(share < 0.33 for share in shares.values()), shares
 
 
 def test_large_leaves_are_divided():
@@ -183,7 +188,7 @@ def test_a_device_that_there_is_not(monkeypatch):
 
   monkeypatch.setattr(jax, "devices", fail)
   monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-  with pytest.raises(InputError, match=r"JAX_PLATFORMS=cuda .*: install it, or set another"):
+  with pytest.raises(InputError, match=r"JAX_PLATFORMS=cuda .*: set JAX_PLATFORMS to others"):
     meshes.check()
 
 

@@ -37,10 +37,10 @@ def test_rows_are_means(tmp_path, capsys):
 def test_the_bar_fits_a_terminal():
   """Of 80 columns: it is the bar that gives way, not the numbers."""
   bar = writer._Bar(0, 60_000)
-  bar.show(26_400, "loss", 0.07123, {"steps_per_second": 12.34, "images_per_second": 1574.4})
-  console = rich.console.Console(width=80, file=io.StringIO())
-  console.print(bar._bar.get_renderable())
   bar.close()
+  bar.show(26_400, "loss", 0.07123, {"steps_per_second": 12.34, "images_per_second": 1574.4})
+  console = rich.console.Console(width=80, file=io.StringIO(), color_system=None, force_terminal=False)
+  console.print(bar._bar.get_renderable())
   line = console.file.getvalue()
   assert line.startswith("26400/60000 ━") and "loss 0.07123  12.3 steps/s  1574 images/s -:--:-- left" in line
 
