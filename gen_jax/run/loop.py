@@ -159,13 +159,15 @@ class Loop:
     places = jax.tree.map(lambda a: a.sharding, self.like)
     jitted = compiling.jit(many, donate_argnums=1, out_shardings=(places, meshes.replicated(self.mesh)))
 
-    def run(*args):
-      with jax.set_mesh(self.mesh):
-        return jitted(*args)
+    def on_mesh(fn):  # in whatever thread: what is compiled elsewhere is another program
+      def call(*args):
+        with jax.set_mesh(self.mesh):
+          return fn(*args)
 
-    with jax.set_mesh(self.mesh):
-      lowered = jitted.lower(self._seed, self.like, self.feed.store, _fill(chunk, most), 0, 1)
-    return Program(run, names, most, lowered.compile)  # into the cache where `run` looks for it
+      return call
+
+    lowered = on_mesh(jitted.lower)(self._seed, self.like, self.feed.store, _fill(chunk, most), 0, 1)
+    return Program(on_mesh(jitted), names, most, on_mesh(lowered.compile))  # into the cache where `run` looks for it
 
   @functools.cached_property
   def _seed(self) -> Key:
