@@ -255,7 +255,7 @@ def test_mnist(mnist_files, tmp_path):
 
 
 def test_splits_never_swap(mnist_files, tmp_path):
-  """Files of MNIST under each other's names; and, of files that nobody knows, one under the names of two."""
+  """A file of MNIST under the name of another of them."""
   shutil.copytree(mnist_files, tmp_path, dirs_exist_ok=True)
   train, test = (tmp_path / f"{prefix}-images-idx3-ubyte.gz" for prefix in ("train", "t10k"))
   shutil.copy(test, train)
