@@ -258,5 +258,6 @@ def _os_error(number: int, folder: pathlib.Path) -> OSError:
 
 
 def abstract(state: PyTree, shardings: PyTree) -> PyTree:
-  """The shapes of `state` with their places, as `Checkpoints.restore` takes them."""
-  return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), state, shardings)
+  """The shapes of `state` with their places, as `Checkpoints.restore` takes them; `shardings` may be one for all."""
+  places = jax.tree.broadcast(shardings, state)
+  return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), state, places)

@@ -137,20 +137,21 @@ class Loop:
     names: list[str] = []
 
     @jax.jit
-    def one(key, state, store, item, step):
-      state, metrics = self.family.step(_key(key, _STEPS, step), state, self.feed.batch(store, item))
+    def one(key, state, store, item):
+      state, metrics = self.family.step(key, state, self.feed.batch(store, item))
       names[:] = metrics  # in the family's order, which the compiled program forgets
       return state, jnp.stack([jnp.float32(m) for m in metrics.values()])
 
     chunk = self._example
     with one_line("family"), jax.set_mesh(self.mesh):
-      traced = one.trace(self._seed, self.like, self.feed.store, _item(chunk, 0), 0)
+      key, item = abstract((self._seed, _item(chunk, 0)), meshes.replicated(self.mesh))
+      traced = one.trace(key, self.like, self.feed.store, item)
     most = self._most_steps(chunk, traced.jaxpr)
 
     def many(key, state, store, chunk, first, num):
       def body(i, carry):
         state, history = carry
-        state, row = one(key, state, store, _item(chunk, i), first + i)
+        state, row = one(_key(key, _STEPS, first + i), state, store, _item(chunk, i))
         return state, history.at[i].set(row)
 
       history = jnp.zeros((most, *traced.out_info[1].shape))

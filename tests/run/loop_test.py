@@ -96,12 +96,14 @@ def test_streamed_like_resident(tmp_path, load):
 
 @pytest.mark.parametrize("resident", [0, 2**30])
 def test_everything_once(tmp_path, load, caplog, monkeypatch, resident):
-  """The first state is traced once, and what `program` compiles, from its shapes alone, is what runs."""
-  init, traced = Counter.init, []
-  monkeypatch.setattr(Counter, "init", lambda *args: traced.append(1) or init(*args))
+  """The first state and a step are traced once, and what `program` compiles, from its shapes alone, is what runs."""
+  traced = []
+  for name in ("init", "step"):
+    count = lambda *args, name=name, fn=getattr(Counter, name): traced.append(name) or fn(*args)
+    monkeypatch.setattr(Counter, name, count)
   with jax.log_compiles():
     _run(tmp_path, load(), max_resident_bytes=resident, steps_per_dispatch=5)
-  assert len(traced) == 1
+  assert sorted(traced) == ["init", "step"]
   assert sum("Finished XLA compilation of jit(many)" in line for line in caplog.messages) == 1
 
 
