@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from gen_jax.errors import InputError
 from gen_jax.family import State
 from gen_jax.ops.shapes import expand
+from gen_jax.processes import uncertainty
 from gen_jax.processes.consistency import ConsistencyModel
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.prediction import Prediction
@@ -69,7 +70,7 @@ class ContinuousConsistency(ConsistencyModel):
     if self.teacher is not None:
       eps = path.problem(self.teach(state.extra, batch)).eps(t, xt)
     around, sine = self.prediction(path, t), self._sine(t)
-    z, s = expand(around.scale, xt) * xt, expand(sine, xt)
+    (z, time), s = around.inputs(xt), expand(sine, xt)
     c = jnp.sqrt(1 - s**2)
     dz = (eps - s * z) / c  # cos(u) eps - sin(u) x0, as z = cos(u) x0 + sin(u) eps
 
@@ -78,20 +79,19 @@ class ContinuousConsistency(ConsistencyModel):
       sign * self._net.apply(params, z, time, self._cond(batch), None, train=True, rngs={"dropout": key_net})
     )
     # cos(u) sin(u) d/du, which keeps both tangents of order one: what the network is told rises by 1 / (4 cos sin)
-    tangents = (c * s * dz, jnp.full_like(around.time, 0.25))
-    fixed, slope = jax.lax.stop_gradient(jax.jvp(network, (z, around.time), tangents))
+    tangents = (c * s * dz, jnp.full_like(time, 0.25))
+    fixed, slope = jax.lax.stop_gradient(jax.jvp(network, (z, time), tangents))
     r = jnp.minimum(state.step / self.warmup, 1.0)
     g = -(c**2) * (fixed - dz) - r * (c * s * z + slope)
     size = jnp.sqrt(_mean_square(g))
     g = g / expand(size + _SOFTEN, g)
-    errors = _mean_square(network(z, around.time) - fixed - g)
-    w = self.uncertainty.apply({"params": params["uncertainty"]}, around.time[:, None])[:, 0]
-    return jnp.mean(jnp.exp(-w) * errors + w), ({"tangent": size.mean()}, state.extra)
+    errors = _mean_square(network(z, time) - fixed - g)
+    balanced = uncertainty.balance(self.uncertainty, params["uncertainty"], time, errors)
+    return jnp.mean(balanced), ({"tangent": size.mean()}, state.extra)
 
   def _init(self, key: Key, batch: Batch) -> PyTree:
     key_net, key_uncertainty = jax.random.split(key)
-    learned = self.uncertainty.init(key_uncertainty, jnp.zeros((1, 1)))["params"]
-    return {**super()._init(key_net, batch), "uncertainty": learned}
+    return {**super()._init(key_net, batch), "uncertainty": uncertainty.init(self.uncertainty, key_uncertainty)}
 
   def _sine(self, t: Array) -> Array:
     """sin(u), of the shape of t: the share of noise in what the network sees."""

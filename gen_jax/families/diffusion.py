@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
-from gen_jax.ops.shapes import expand
-from gen_jax.processes import variance
+from gen_jax.processes import uncertainty, variance
 from gen_jax.processes.bounds import Share
 from gen_jax.processes.denoising import Denoising
 from gen_jax.processes.gaussian import Gaussian
@@ -27,8 +26,8 @@ class Diffusion(Denoising):
   """Denoising diffusion: arXiv:2006.11239 (DDPM), arXiv:2206.00364 (EDM) and what lies between.
 
   Attributes:
-    uncertainty: a network [B, 1] -> [B, 1] that learns the log of the loss at each noise level, u, to weigh all levels
-      alike: the loss is E[exp(-u) error + u] (arXiv:2312.02696, eq. 21); None for the plain loss.
+    uncertainty: a network [B, 1] -> [B, 1] that learns the log of the loss at each noise level, to weigh all levels
+      alike (`processes/uncertainty.py`); None for the plain loss.
     variance: "learned" for a network of twice the channels that also says how much noise a stochastic solver adds
       (arXiv:2102.09672), and counts in `bounds.Discrete`. What is learned is that of a chain of `chain` steps, by its
       bound, to which the mean is blind.
@@ -67,9 +66,7 @@ class Diffusion(Denoising):
   def _balance(self, params: PyTree, t: Array, errors: Array) -> Array:
     if self.uncertainty is None:
       return errors
-    time = self.prediction(self.path, t).time
-    u = self.uncertainty.apply({"params": params["uncertainty"]}, time[:, None])[:, 0]
-    return jnp.exp(-u) * errors + u
+    return uncertainty.balance(self.uncertainty, params["uncertainty"], self.prediction(self.path, t).time, errors)
 
   def _noise(self, params: PyTree, cond: Cond) -> Noise:
     share = self._variance(params, cond)
@@ -83,8 +80,8 @@ class Diffusion(Denoising):
 
     def share(t, xt):
       around = self.prediction(self.path, jnp.broadcast_to(t, xt.shape[:1]))
-      inputs = (expand(around.scale, xt) * xt, around.time, self._cond(cond), None)
-      return self._share(self._apply(params, *inputs))  # the same call as the denoiser's: compiled, made once
+      out = self._apply(params, *around.inputs(xt), self._cond(cond), None)  # the denoiser's call: it is made once
+      return self._share(out)
 
     return share
 
@@ -92,8 +89,7 @@ class Diffusion(Denoising):
     if self.uncertainty is None:
       return super()._init(key, batch)
     key_net, key_uncertainty = jax.random.split(key)
-    learned = self.uncertainty.init(key_uncertainty, jnp.zeros((1, 1)))["params"]
-    return {**super()._init(key_net, batch), "uncertainty": learned}
+    return {**super()._init(key_net, batch), "uncertainty": uncertainty.init(self.uncertainty, key_uncertainty)}
 
   def _estimate(self, out: Array) -> Array:
     return out[..., : self.spec.shape[-1]]

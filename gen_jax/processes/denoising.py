@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.family import State
-from gen_jax.ops.shapes import expand
 from gen_jax.processes.bounds import Bound, Flow, Share
 from gen_jax.processes.conditional import Conditional
 from gen_jax.processes.gaussian import Gaussian
@@ -196,15 +195,15 @@ class Denoising(Conditional):
     num = len(around.time)
     hidden = jax.random.bernoulli(key_hidden, self.cond_dropout, (num,)) if self.cond_dropout else None
     apply = functools.partial(self._net.apply, params, train=True, rngs={"dropout": key_dropout})
-    return lambda xt: apply(expand(around.scale, xt) * xt, around.time, self._cond(batch), hidden)
+    return lambda xt: apply(*around.inputs(xt), self._cond(batch), hidden)
 
   def _denoiser(self, params: PyTree, cond: Cond, guidance: Guidance) -> Callable[[Array, Array], Array]:
     path, cond = self.path_of(params), self._cond(cond) if self.cond_dropout else self._needed(cond)
 
     def denoise(t, xt, cond, hidden):
       around = self.prediction(path, jnp.broadcast_to(t, xt.shape[:1]))
-      inputs = (expand(around.scale, xt) * xt, around.time, cond, hidden)
-      return around.to_x0(self._estimate(self._apply(params, *inputs)), xt)
+      out = self._apply(params, *around.inputs(xt), cond, hidden)
+      return around.to_x0(self._estimate(out), xt)
 
     return guidance(path, denoise, cond)
 

@@ -37,6 +37,10 @@ class Preconditioning(NamedTuple):
   scale: Array
   time: Array
 
+  def inputs(self, xt: Array) -> tuple[Array, Array]:
+    """What the network is given for xt [B, ...]: it scaled, and the time."""
+    return expand(self.scale, xt) * xt, self.time
+
   def to_x0(self, out: Array, xt: Array) -> Array:
     """The data that the network's output stands for; [B, ...]."""
     return expand(self.skip, xt) * xt + expand(self.gain, xt) * out

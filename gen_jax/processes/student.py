@@ -110,7 +110,7 @@ class Student(Probed):
 
     def denoise(t, xt):
       around = self.prediction(self.path, jnp.broadcast_to(t, xt.shape[:1]))
-      out = self._net.apply(params, expand(around.scale, xt) * xt, around.time, cond, None, **training)
+      out = self._net.apply(params, *around.inputs(xt), cond, None, **training)
       return around.to_x0(out, xt)
 
     return denoise
