@@ -26,6 +26,7 @@ from gen_jax.metrics.prdc import prdc
 from gen_jax.ops.shapes import batches
 from gen_jax.resolve import part
 from gen_jax.run import compile as compiling
+from gen_jax.run import mesh as meshes
 from gen_jax.run import sample
 from gen_jax.run.load import Trained
 from gen_jax.solvers.base import check_finite
@@ -249,10 +250,11 @@ def _likelihood(
   name, fn = taken
   num = min(options.likelihood_num, len(test["x"]))
   size = min(options.batch_size, num)
-  fn, values = compiling.jit(fn), []
+  fn, params, values = meshes.divided(fn), meshes.everywhere(params), []
   for rows in batches(num, size):
     cond = {name: test[name][rows] for name in family.conditions} or None
-    values.append(np.asarray(fn(jax.random.fold_in(key, rows[0]), params, test["x"][rows], cond), np.float64))
+    chunk = meshes.everywhere((jax.random.fold_in(key, rows[0]), params, test["x"][rows], cond))
+    values.append(np.asarray(fn(*chunk), np.float64))
   check_finite(np.concatenate(values))
   mean, error = _mean(np.concatenate(values)[:num])
   out = {"log_prob": mean, "log_prob_error": error, "log_prob_kind": name, "log_prob_n": num}

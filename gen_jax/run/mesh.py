@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gen_jax.errors import InputError, in_short
+from gen_jax.run import compile as compiling
 from gen_jax.types import PyTree
 
 _SMALLEST = 2**14  # leaves with fewer elements are cheaper to keep whole than to gather
@@ -97,6 +98,21 @@ def state_shardings(mesh: Mesh, state: PyTree, *, split: bool) -> PyTree:
     return rows(mesh, max(fitting, key=lambda a: leaf.shape[a]))
 
   return jax.tree.map(sharding, state)
+
+
+def divided(fn: Callable) -> Callable:
+  """`fn`, compiled, each of this process's devices making its share of the rows of the result [B, ...].
+
+  B is any number: the last device may have fewer rows. What it is called with goes `everywhere`.
+  """
+  mesh = local()
+  shared = lambda *args: jax.lax.with_sharding_constraint(fn(*args), rows(mesh))
+  return compiling.jit(shared, out_shardings=replicated(mesh))  # which, unlike what is inside, has to be even
+
+
+def everywhere(tree: PyTree) -> PyTree:
+  """`tree`, whole on each of this process's devices."""
+  return jax.device_put(tree, replicated(local()))
 
 
 def fetch(mesh: Mesh, tree: PyTree) -> PyTree:

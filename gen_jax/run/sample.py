@@ -17,7 +17,6 @@ from gen_jax.data.images import to_uint8
 from gen_jax.errors import InputError, near, one_line
 from gen_jax.family import Family, HasLatents
 from gen_jax.ops.shapes import batches
-from gen_jax.run import compile as compiling
 from gen_jax.run import mesh as meshes
 from gen_jax.run import writer
 from gen_jax.solvers.base import check_finite
@@ -46,13 +45,11 @@ class Sampler:
 
   def __init__(self, family: Family, params: PyTree, batch_size: int):
     self.family, self.batch_size = family, batch_size
-    self._mesh = meshes.local()
-    sharding = meshes.rows(self._mesh) if batch_size % self._mesh.size == 0 else meshes.replicated(self._mesh)
     start = time.perf_counter()
-    fn = compiling.jit(lambda key, params, cond: family.sample(key, params, batch_size, cond), out_shardings=sharding)
+    fn = meshes.divided(lambda key, params, cond: family.sample(key, params, batch_size, cond))
     example = (jax.random.key(0), params, conditions(family, batch_size))
     with one_line("the sampler"):
-      lowered = fn.lower(*self._place(example))
+      lowered = fn.lower(*meshes.everywhere(example))
     self._shape = lowered.out_info.shape[1:]
     self._compiled = lowered.compile()
     self.compile_seconds = time.perf_counter() - start
@@ -69,7 +66,7 @@ class Sampler:
     except ValueError as e:  # more than can be counted
       raise MemoryError(str(e)) from e
     cond = conditions(self.family, num, cond)
-    params = self._place(params)
+    params = meshes.everywhere(params)
 
     def fetch(first, x):
       out[first : first + self.batch_size] = np.asarray(x)[: num - first]
@@ -77,15 +74,12 @@ class Sampler:
     made = []  # and not fetched: one chunk, while the devices are at the next
     for i, rows in enumerate(batches(num, self.batch_size)):
       chunk = None if cond is None else {k: v[rows] for k, v in cond.items()}
-      made.append((rows[0], self._compiled(*self._place((jax.random.fold_in(key, i), params, chunk)))))
+      made.append((rows[0], self._compiled(*meshes.everywhere((jax.random.fold_in(key, i), params, chunk)))))
       if len(made) == 2:
         fetch(*made.pop(0))
     for last in made:
       fetch(*last)
     return out
-
-  def _place(self, tree: PyTree) -> PyTree:
-    return jax.device_put(tree, meshes.replicated(self._mesh))
 
 
 def draw(
@@ -115,14 +109,15 @@ def draw(
 def through_codes(family: HasLatents, params: PyTree, x: np.ndarray, *, key: Key, batch_size: int = 256) -> np.ndarray:
   """What x [N, *shape] is after it was encoded and decoded, float32 on the host."""
 
-  @compiling.jit
+  @meshes.divided
   def fn(key, params, x):
     key_z, key_x = jax.random.split(key)
     return family.decode(key_x, params, family.encode(key_z, params, x))
 
-  size, out = min(batch_size, len(x)), []
+  params, size, out = meshes.everywhere(params), min(batch_size, len(x)), []
   for rows in batches(len(x), size):
-    out.append(np.asarray(fn(jax.random.fold_in(key, rows[0]), params, x[rows]), np.float32))
+    chunk = meshes.everywhere((jax.random.fold_in(key, rows[0]), params, x[rows]))
+    out.append(np.asarray(fn(*chunk), np.float32))
   return np.concatenate(out)[: len(x)]
 
 
