@@ -3,6 +3,7 @@
 Those that lower the order of their last steps are tried without that, too.
 """
 
+import bisect
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -142,12 +143,7 @@ def sample(scheduler, denoise_at: Callable, x, start: float, end: float, calls: 
   import torch
 
   torch.manual_seed(0)
-  for steps in range(calls, 0, -1):  # some need more calls than steps
-    if isinstance(scheduler, _even()) and 1000 % steps:
-      continue  # they step to times at which they do not call
-    scheduler.set_timesteps(steps)
-    if len(scheduler.timesteps) + (_goes_on(scheduler) and not cut_short) <= calls:
-      break
+  _take_steps(scheduler, calls, cut_short)
   goes_on = _goes_on(scheduler)
   if cut_short and not goes_on:
     return None
@@ -172,6 +168,19 @@ def sample(scheduler, denoise_at: Callable, x, start: float, end: float, calls: 
     return x
   ratio = scheduler.sigmas[-1].double()
   return denoise_at(1 / torch.sqrt(1 + ratio**2), ratio / torch.sqrt(1 + ratio**2), x.double(), torch)
+
+
+def _take_steps(scheduler, calls: int, cut_short: bool) -> None:
+  """Sets as many steps as `calls` calls allow: some need more calls than steps."""
+
+  def needed(steps: int) -> int:
+    scheduler.set_timesteps(steps)
+    return len(scheduler.timesteps) + (_goes_on(scheduler) and not cut_short)
+
+  even = isinstance(scheduler, _even())  # otherwise they step to times at which they do not call
+  numbers = [steps for steps in range(1, calls + 1) if not even or 1000 % steps == 0]
+  if needed(numbers[-1]) > calls:
+    scheduler.set_timesteps(numbers[max(bisect.bisect_right(numbers, calls, key=needed) - 1, 0)])
 
 
 def _level(scheduler, i: int):

@@ -15,7 +15,8 @@ distribution, the 2-Wasserstein distance of projections on eight directions (sli
 draws; it has a floor, the distance of as many draws of the data, and no ratio is shown within ten times that, where
 draws alone make a difference of several percent.
 
-Prints the tables; writes errors.json, the tables as errors.md, and errors.png.
+Prints the tables; writes errors.json, the tables as errors.md, and errors.png. Takes about two hours of two cores, most
+of them for the stochastic solvers.
 """
 
 import argparse
@@ -33,6 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from benchmarks import schedulers
@@ -204,7 +206,7 @@ def ends_of_data(along, problem, num: int, seed: int) -> Array:
 def both(study: Study, solvers: Solvers, diffrax, theirs) -> tuple[dict, dict]:
   """(ours, peers): algorithm -> label -> errors."""
   ours = {name: {} for name in solvers}
-  for name, solver in solvers.items():
+  for name, solver in track(solvers.items(), "ours", total=len(solvers)):
     for label, one in by_setting(solver).items():
       errors = measure(stepper(one, study.problem), one.evaluations, sum(one.startup), study)
       ours[name] |= {label + grid: e for grid, e in errors.items()}
@@ -334,7 +336,7 @@ def measure_diffusers(study: Study, solvers, made) -> Iterator[tuple[str, dict[s
   diffusers.utils.logging.set_verbosity_error()
   x, ends = torch.tensor(np.asarray(study.x)), (study.path.t_max, study.path.t_min)
   start, end = (float(study.path.sigma(t) / study.path.alpha(t)) for t in ends)
-  for name, label, make in made():
+  for name, label, make in track(list(made()), "diffusers"):
     errors, sizes = ({}, {}), {s.evaluations for s in by_setting(solvers.get(name, ode.euler)).values()}
     for calls, size, cut_short in itertools.product(CALLS, sizes, (False, True)):
       equal = (calls - 1) // size * size + 1
