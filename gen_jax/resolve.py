@@ -77,7 +77,7 @@ def build(room: str, spec: Any, /, **given: Any) -> Any:
     return spec  # already an object
   spec = complete(room, spec, given=tuple(given))
   target = resolve(room, spec.pop("name"))
-  if not callable(target) or _is_value(target):
+  if _is_value(target):
     return target
   fields = _fields(target)
   arguments = {k: _placed(k, f, spec[k]) if f.room else _plain(spec[k]) for k, f in fields.items() if k in spec}

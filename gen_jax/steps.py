@@ -94,10 +94,16 @@ class Optimizer:
     return optax.join_schedules([optax.linear_schedule(0.0, self.lr, self.warmup), main], [self.warmup])
 
 
-def start(params: PyTree, optimizer: Optimizer, *, ema: bool, **extra: Any) -> State:
-  """The state before the first step of a family with one loss."""
-  average = jax.tree.map(jnp.copy, params) if ema else None  # a copy: the loop donates its buffers
-  return State(jnp.zeros((), jnp.int32), params, optimizer.tx.init(params), average, extra)
+def start(params: PyTree, optimizer: Optimizer, ema_decay: float | None = None, **extra: Any) -> State:
+  """The state before the first step of a family with one loss; it keeps a moving average if that has a decay.
+
+  Raises:
+    InputError: a decay that is none.
+  """
+  if ema_decay is not None and not 0 <= ema_decay < 1:
+    raise InputError(f"ema_decay = {ema_decay} should be in [0, 1), or None for no average")
+  ema = None if ema_decay is None else jax.tree.map(jnp.copy, params)  # a copy: the loop donates its buffers
+  return State(jnp.zeros((), jnp.int32), params, optimizer.tx.init(params), ema, extra)
 
 
 def apply(optimizer: Optimizer, grads: PyTree, opt: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
@@ -106,24 +112,19 @@ def apply(optimizer: Optimizer, grads: PyTree, opt: PyTree, params: PyTree) -> t
   return optax.apply_updates(params, updates), opt
 
 
-def average(ema: PyTree, params: PyTree, decay: float, step: Array) -> PyTree:
+def average(ema: PyTree, params: PyTree, decay: float | None, step: Array) -> PyTree:
   """The moving average after `step` earlier steps; None stays None.
 
   The decay warms up as (1 + step) / (10 + step) so that a short run is not dominated by its random start.
-
-  Raises:
-    InputError: a decay that is none.
   """
   if ema is None:
     return None
-  if not 0 <= decay < 1:
-    raise InputError(f"ema_decay = {decay} should be in [0, 1), or None for no average")
   decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
   return jax.tree.map(lambda e, p: e + (1.0 - decay).astype(e.dtype) * (p - e), ema, params)
 
 
 def descend(
-  loss: Loss, optimizer: Optimizer, key: Key, state: State, batch: Batch, *, ema_decay: float = 0.0
+  loss: Loss, optimizer: Optimizer, key: Key, state: State, batch: Batch, *, ema_decay: float | None = None
 ) -> tuple[State, Metrics]:
   """One gradient step on `loss`, and one of the moving average if `state` keeps one."""
   (value, (metrics, extra)), grads = jax.value_and_grad(loss, has_aux=True)(state.params, state, key, batch)

@@ -10,7 +10,7 @@ Key = jax.Array  # a typed PRNG key, from jax.random.key
 PyTree = Any
 Batch = dict[str, Array]  # "x" [B, *shape]; "label" int32 [B] where there are classes; the spec's other entries
 Cond = dict[str, Array] | None  # the entries of a batch that a model is conditioned on
-Metrics = dict[str, Array]  # scalars
+Metrics = dict[str, Array]  # scalars of a step, arrays of a report
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

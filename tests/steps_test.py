@@ -17,7 +17,7 @@ def quadratic(params, state, key, batch):
 
 def test_descend_takes_one_gradient_step():
   opt = Optimizer(rule="sgd", b1=0.0, lr=0.25)
-  state = steps.start({"w": jnp.array([1.0, 2.0])}, opt, ema=False, seen=jnp.zeros(2))
+  state = steps.start({"w": jnp.array([1.0, 2.0])}, opt, seen=jnp.zeros(2))
   state, metrics = steps.descend(quadratic, opt, jax.random.key(0), state, {"x": jnp.array([0.0, 4.0])})
   np.testing.assert_allclose(state.params["w"], [0.75, 2.5])
   assert int(state.step) == 1
@@ -30,7 +30,7 @@ def test_descend_takes_one_gradient_step():
 
 def test_clipping_bounds_the_update_and_reports_the_true_norm():
   opt = Optimizer(rule="sgd", b1=0.0, lr=1.0, clip=0.5)
-  state = steps.start({"w": jnp.array([3.0, 4.0])}, opt, ema=False)
+  state = steps.start({"w": jnp.array([3.0, 4.0])}, opt)
   new, metrics = steps.descend(quadratic, opt, jax.random.key(0), state, {"x": jnp.zeros(2)})
   np.testing.assert_allclose(state.params["w"] - new.params["w"], [0.3, 0.4], rtol=1e-6)
   np.testing.assert_allclose(metrics["grad_norm"], 5.0, rtol=1e-6)
@@ -58,7 +58,7 @@ def test_schedules():
 @pytest.mark.parametrize("rule", ["adam", "adamw", "radam", "lion", "sgd", "adamax"])
 def test_every_rule_descends(rule):
   opt = Optimizer(rule=rule, lr=0.05)
-  state = steps.start({"w": jnp.array([1.0, -1.0])}, opt, ema=True)
+  state = steps.start({"w": jnp.array([1.0, -1.0])}, opt, 0.9)
   step = jax.jit(lambda s: steps.descend(quadratic, opt, jax.random.key(0), s, {"x": jnp.zeros(2)}, ema_decay=0.9))
   state = state.replace(extra={"seen": jnp.zeros(2)})
   first = None

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from gen_jax.errors import InputError
 from gen_jax.family import State
 from gen_jax.ops.distances import Distance
+from gen_jax.ops.psnr import psnr
 from gen_jax.ops.regularizers import Regularizer
 from gen_jax.resolve import part
 from gen_jax.steps import Optimizer, descend, start
@@ -76,7 +77,7 @@ class Autoencoder:
       "regularizer": regularizer,
       "moments": {"mean": jnp.zeros(self.latent), "square": jnp.ones(self.latent)},
     }
-    return start(params, self.optimizer, ema=False, memory=memory)
+    return start(params, self.optimizer, memory=memory)
 
   def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     """One step of gradient descent on `loss`, and one of what moves without a gradient."""
@@ -93,7 +94,7 @@ class Autoencoder:
     reconstruction = self.distance(out, x).mean()
     moments = _follow(params["moments"], made.codes, state.step)
     extra = {"memory": made.memory, "moved": {"regularizer": made.params, "moments": moments}}
-    metrics = {"reconstruction": reconstruction, "psnr": _psnr(out, x), **made.metrics}
+    metrics = {"reconstruction": reconstruction, "psnr": psnr(jnp.clip(out, -1, 1), x).mean(), **made.metrics}
     return reconstruction + made.penalty, (metrics, jax.lax.stop_gradient(extra))
 
   def sample(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Array:
@@ -138,9 +139,3 @@ def _scale(moments: PyTree) -> tuple[Array, Array]:
   """Mean and standard deviation of every channel."""
   mean = moments["mean"]
   return mean, jnp.sqrt(jnp.maximum(moments["square"] - jnp.square(mean), _LEAST**2))
-
-
-def _psnr(a: Array, b: Array) -> Array:
-  """The mean peak signal-to-noise ratio of images in [-1, 1], dB."""
-  error = jnp.square(jnp.clip(a, -1, 1) - b).reshape(len(a), -1).mean(-1)
-  return (10 * jnp.log10(4 / jnp.maximum(error, 1e-10))).mean()

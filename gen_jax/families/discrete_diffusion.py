@@ -15,7 +15,6 @@ from gen_jax.ops.draws import systematic
 from gen_jax.processes.categorical import Categorical
 from gen_jax.processes.conditional import Conditional
 from gen_jax.resolve import part
-from gen_jax.steps import start
 from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
 
@@ -62,9 +61,7 @@ class DiscreteDiffusion(Conditional):
 
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step."""
-    x = batch["x"]
-    params = self._init(key, {**batch, "x": jnp.concatenate([x, x], axis=-1)})
-    return start(params, self.optimizer, ema=self.ema_decay is not None)
+    return super().init(key, {**batch, "x": jnp.concatenate([batch["x"]] * 2, axis=-1)})
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """Minus the bound, nats per entry of x, from one step of the chain for each example, spread over the batch."""

@@ -9,7 +9,7 @@ from gen_jax.errors import InputError
 from gen_jax.family import State
 from gen_jax.ops.shapes import spread
 from gen_jax.processes.adversary import Adversary
-from gen_jax.processes.consistency import refine
+from gen_jax.processes.consistency import multistep
 from gen_jax.processes.student import Distilled
 from gen_jax.processes.times import Times
 from gen_jax.processes.weighting import Weighting
@@ -61,7 +61,7 @@ class DistributionMatching(Distilled):
 
   def __post_init__(self):
     super().__post_init__()
-    self._check_grid()
+    lay(self.grid, self.path, self.steps)  # what does not fit is refused here
     if self.times.start():
       raise InputError("times: there is no loss to learn them from: choose a fixed density, such as times.uniform")
     if not self.adversarial_weight > 0:
@@ -114,8 +114,7 @@ class DistributionMatching(Distilled):
 
   def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:
     """The samples that the generator makes of `noise` [B, *shape], which has the scale sigma(t_max)."""
-    generate, ts = self._denoise(params, cond), self._starts
-    return refine(key, generate, self.path, generate(ts[0], noise), ts[1:])
+    return multistep(key, self._denoise(params, cond), self.path, noise, self._starts)
 
   def _generate(self, params: PyTree, key: Key, batch: Batch) -> Array:
     """A sample for each row of the batch, by any of the sampler's steps; those before it are not differentiated."""

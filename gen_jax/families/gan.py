@@ -54,7 +54,15 @@ class GAN:
         raise InputError(f"{name} = {getattr(self, name)} should be at least 1")
 
   def init(self, key: Key, batch: Batch) -> State:
-    """The state before the first step.
+    """The state before the first step."""
+    key_g, key_d = jax.random.split(key)
+    params = self._generator.init(key_g, jnp.zeros((1, self.latent)))
+    return start(params, self.optimizer, self.ema_decay, adversary=self.adversary.start(key_d, batch["x"]))
+
+  def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
+    """`turns` steps of the discriminator, one of the generator, one of the moving average.
+
+    Metrics: those of a step of descent of the generator, and the means over turns of the discriminator's.
 
     Raises:
       InputError: `turns` does not divide the batch.
@@ -62,17 +70,8 @@ class GAN:
     x = batch["x"]
     if len(x) % self.turns:
       raise InputError(f"a batch of {len(x)} cannot be cut into turns = {self.turns} equal parts: use a multiple")
-    key_g, key_d = jax.random.split(key)
-    params = self._generator.init(key_g, jnp.zeros((1, self.latent)))
-    return start(params, self.optimizer, ema=self.ema_decay is not None, adversary=self.adversary.start(key_d, x))
-
-  def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
-    """`turns` steps of the discriminator, one of the generator, one of the moving average.
-
-    Metrics: those of a step of descent of the generator, and the means over turns of the discriminator's.
-    """
     key_d, key_g = jax.random.split(key)
-    parts = batch["x"].reshape(-1, self.turns, *self.spec.shape).swapaxes(0, 1)  # rows of all devices in each
+    parts = x.reshape(-1, self.turns, *self.spec.shape).swapaxes(0, 1)  # rows of all devices in each
 
     def turn(known, inputs):
       key, real = inputs
@@ -82,7 +81,7 @@ class GAN:
     inputs = jax.random.split(key_d, self.turns), parts
     known, seen = jax.lax.scan(turn, state.extra["adversary"], inputs, unroll=True)  # a loop is slow on a CPU
     state = state.replace(extra={"adversary": known})
-    state, metrics = descend(self.loss, self.optimizer, key_g, state, batch, ema_decay=self.ema_decay or 0.0)
+    state, metrics = descend(self.loss, self.optimizer, key_g, state, batch, ema_decay=self.ema_decay)
     return state, {**metrics, **jax.tree.map(jnp.mean, seen)}
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:

@@ -87,11 +87,11 @@ class Interpolant:
     time = jnp.zeros(len(batch["x"]))
     keys = dict(zip(("velocity", "noise"), jax.random.split(key), strict=True))
     params = {name: self.net.init(key, batch["x"], time) for name, key in keys.items()}
-    return start(params, self.optimizer, ema=self.ema_decay is not None)
+    return start(params, self.optimizer, self.ema_decay)
 
   def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     """One step of gradient descent on `loss`."""
-    return descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
+    return descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay)
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """Mean squared errors of the velocity and of the noise, per entry of x, added up."""

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gen_jax.errors import InputError
 from gen_jax.family import State
@@ -45,8 +46,11 @@ class Progressive(Distilled):
       if getattr(self, name) < 1:
         raise InputError(f"{name} = {getattr(self, name)} should be at least 1")
     theirs, ours = self.teacher.family, self.steps * 2**self.rounds
-    if isinstance(theirs, Progressive) and theirs.steps != ours:
-      raise InputError(f"teacher: it takes {theirs.steps} steps, and steps * 2^rounds is {ours}: make them the same")
+    if isinstance(theirs, Progressive):
+      if theirs.steps != ours:
+        raise InputError(f"teacher: it takes {theirs.steps} steps, and steps * 2^rounds is {ours}: make them the same")
+      if not np.allclose(theirs.stops, span(self.grid, self.path, ours), rtol=1e-4):
+        raise InputError("teacher: it was trained at other times: set grid to that of the run")
 
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step, with the network of the teacher."""
@@ -87,11 +91,16 @@ class Progressive(Distilled):
     """denoise(t, xt) -> what a step from t takes for the data: meant for the times of its steps, to distil further."""
     return self._denoise(params, cond)
 
+  @property
+  def stops(self) -> Array:
+    """Where the sampler's steps start and end, [steps + 1]: every so many of those of the first teacher."""
+    stride = 2**self.rounds
+    return span(self.grid, self.path, self.steps * stride)[::stride]
+
   def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:
     """The samples that `steps` steps of DDIM make of `noise` [B, *shape], which has the scale sigma(t_max)."""
     del key
-    denoise, stride = self._denoise(params, cond), 2**self.rounds
-    ts = span(self.grid, self.path, self.steps * stride)[::stride]
+    denoise, ts = self._denoise(params, cond), self.stops
 
     def one(x, interval):
       t, s = interval

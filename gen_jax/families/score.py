@@ -19,8 +19,8 @@ from gen_jax.types import Array, Batch, Key, PyTree
 class Score(Denoising):
   """Noise-conditional score networks: arXiv:1907.05600, with a choice of how scores are matched.
 
-  Training minimises E[sigma^2 objective] (eq. 6) over noise levels in geometric sequence; `weight` is, as everywhere,
-  that of the error of the data, and `weighting.simple` is the paper's. Sampling is annealed Langevin dynamics
+  Training minimises E[sigma^2 objective] (eq. 6) over noise levels in geometric sequence; `weight` is that of half
+  the squared error of the data, and `weighting.simple` is the paper's. Sampling is annealed Langevin dynamics
   (algorithm 1) through `steps` levels, and a last denoising.
 
   Only denoising score matching reads the clean data. Sliced and exact score matching know the noisy data alone: with

@@ -79,11 +79,11 @@ class VAE:
       "encoder": self._encoder.init(key_encoder, batch["x"]),
       "decoder": self._decoder.init(key_decoder, jnp.zeros((1, self.latent))),
     }
-    return start(params, self.optimizer, ema=self.ema_decay is not None)
+    return start(params, self.optimizer, self.ema_decay)
 
   def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     """One step of gradient descent on `loss`."""
-    return descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
+    return descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay)
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """The negative bound as `beta`, `kl_warmup` and `free_bits` bend it; the metrics are the true one, in nats."""

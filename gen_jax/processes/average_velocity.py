@@ -7,13 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
-from gen_jax.family import State
 from gen_jax.processes.conditional import Conditional
 from gen_jax.processes.gaussian import Gaussian, rectified
 from gen_jax.resolve import part
 from gen_jax.solvers.grids import Grid, span
-from gen_jax.steps import start
-from gen_jax.types import Array, Batch, Cond, Key, PyTree
+from gen_jax.types import Array, Cond, Key, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,10 +48,6 @@ class AverageVelocity(Conditional):
   def evaluations(self) -> int:
     """Network evaluations per image: one a jump."""
     return self.steps
-
-  def init(self, key: Key, batch: Batch) -> State:
-    """The state before the first step."""
-    return start(self._init(key, batch), self.optimizer, ema=self.ema_decay is not None)
 
   def sample(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Array:
     """`num` samples, [num, *shape]."""

@@ -13,7 +13,7 @@ from gen_jax.data import entries as rows
 from gen_jax.errors import InputError, near
 from gen_jax.family import State, entries
 from gen_jax.resolve import part
-from gen_jax.steps import Optimizer, descend
+from gen_jax.steps import Optimizer, descend, start
 from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree, Spec
 
 
@@ -41,9 +41,13 @@ class Conditional(abc.ABC):
   def __post_init__(self):
     entries(self.spec, self.conditions)
 
+  def init(self, key: Key, batch: Batch) -> State:
+    """The state before the first step."""
+    return start(self._init(key, batch), self.optimizer, self.ema_decay)
+
   def step(self, key: Key, state: State, batch: Batch) -> tuple[State, Metrics]:
     """One step of gradient descent on `loss`."""
-    return descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay or 0.0)
+    return descend(self.loss, self.optimizer, key, state, batch, ema_decay=self.ema_decay)
 
   @abc.abstractmethod
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:

@@ -28,7 +28,7 @@ class ConsistencyModel(Student):
 
   def __post_init__(self):
     super().__post_init__()
-    self._check_grid()
+    lay(self.grid, self.path, self.steps)  # what does not fit is refused here
 
   def origin(self, params: PyTree, cond: Cond = None, key: Key | None = None) -> Origin:
     """f: (t, xt [B, *shape]) -> [B, *shape], t a scalar or [B]; with `key`, as in training."""
@@ -61,8 +61,13 @@ class ConsistencyModel(Student):
 
   def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:
     """The samples that f makes of `noise` [B, *shape], which has the scale sigma(t_max)."""
-    f, ts = self.origin(params, cond), lay(self.grid, self.path, self.steps)[:-1]
-    return refine(key, f, self.path, f(ts[0], noise), ts[1:])
+    ts = lay(self.grid, self.path, self.steps)[:-1]
+    return multistep(key, self.origin(params, cond), self.path, noise, ts)
+
+
+def multistep(key: Key, f: Origin, path: Gaussian, noise: Array, ts: Array) -> Array:
+  """f of `noise` [B, ...], which has the scale sigma(ts[0]), and of what has noise again at the other `ts` [N]."""
+  return refine(key, f, path, f(ts[0], noise), ts[1:])
 
 
 def refine(

@@ -86,7 +86,7 @@ class Denoising(Conditional):
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step."""
     extra = {"times": memory} if (memory := self.times.start()) else {}
-    return start(self._init(key, batch), self.optimizer, ema=self.ema_decay is not None, **extra)
+    return start(self._init(key, batch), self.optimizer, self.ema_decay, **extra)
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """The weighted error of the data, averaged over times; what is learned about times goes into `extra`."""

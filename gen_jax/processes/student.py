@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -83,7 +82,7 @@ class Student(Probed):
       if (guide := _guide(self.teacher.family)) is not None:
         extra["guide"] = jax.tree.map(jnp.copy, guide)
     extra |= self._probed(key_probe, params, batch)
-    return start(params, self.optimizer, ema=self.ema_decay is not None, **extra)
+    return start(params, self.optimizer, self.ema_decay, **extra)
 
   def sample(self, key: Key, params: PyTree, num: int, cond: Cond = None) -> Array:
     """`num` samples, [num, *shape]."""
@@ -180,12 +179,6 @@ class Student(Probed):
     pairs = zip(*(f.prediction(self.path, self._places) for f in (self, run.family)), strict=True)
     if not all(jnp.allclose(ours, theirs, rtol=1e-3, atol=1e-6) for ours, theirs in pairs):
       raise InputError(f"{name}: its network predicts something else: set prediction to that of the run")
-
-  def _check_grid(self) -> None:
-    """For a sampler that starts at the first time of the grid, with noise of t_max."""
-    first = float(lay(self.grid, self.path, self.steps)[0])
-    if not math.isclose(first, self.path.t_max, rel_tol=1e-5):
-      raise InputError(f"grid: its first time is {first:.6g}, samples start from noise of t = {self.path.t_max:.6g}")
 
   @property
   def _first(self) -> Any:

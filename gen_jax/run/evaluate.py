@@ -23,6 +23,7 @@ from gen_jax.metrics.classes import classes
 from gen_jax.metrics.features import Extractor
 from gen_jax.metrics.kid import kid
 from gen_jax.metrics.prdc import prdc
+from gen_jax.ops.psnr import psnr
 from gen_jax.ops.shapes import batches
 from gen_jax.resolve import part
 from gen_jax.run import compile as compiling
@@ -121,8 +122,6 @@ def evaluate(trained: Trained, source: Source, options: Evaluate, *, seed: int) 
 
   cond = {name: np.resize(test[name], (num, *test[name].shape[1:])) for name in family.conditions}
   x, cost = sample.draw(family, trained.params, num, key=key_sample, cond=cond, batch_size=options.batch_size)
-  if not np.isfinite(x).all():
-    raise InputError("the model draws samples that are not finite: train it longer, or with a smaller learning rate")
   x = x.clip(-1, 1) if source.spec.kind == "image" else x
   real = train if "label" in family.conditions else {}
   scores = _scores(options.features.embed(x), reference, options.neighbours, cond.get("label"))
@@ -255,7 +254,7 @@ def _likelihood(
     cond = {name: test[name][rows] for name in family.conditions} or None
     chunk = meshes.everywhere((jax.random.fold_in(key, rows[0]), params, test["x"][rows], cond))
     values.append(np.asarray(fn(*chunk), np.float64))
-  check_finite(np.concatenate(values))
+  check_finite(np.concatenate(values), name, adaptive=isinstance(family, HasLogProb))
   mean, error = _mean(np.concatenate(values)[:num])
   out = {"log_prob": mean, "log_prob_error": error, "log_prob_kind": name, "log_prob_n": num}
   if family.spec.kind == "image":
@@ -269,10 +268,8 @@ def _reconstruction(
   """How near images come to themselves through their codes, where the family has some: mean of the PSNR, dB."""
   if not isinstance(family, HasLatents) or family.spec.kind != "image":
     return {}
-  x = test["x"]
-  back = sample.through_codes(family, params, x, key=key, batch_size=options.batch_size)
-  error = np.square(np.float64(back) - x).reshape(len(x), -1).mean(-1)
-  mean, error = _mean(10 * np.log10(4 / error))  # the range of images is 2
+  back = sample.through_codes(family, params, test["x"], key=key, batch_size=options.batch_size)
+  mean, error = _mean(np.asarray(psnr(back, test["x"]), np.float64))
   return {"reconstruction_psnr": mean, "reconstruction_psnr_error": error}
 
 

@@ -15,7 +15,7 @@ from gen_jax.run import mesh as meshes
 from gen_jax.run.load import Trained
 from gen_jax.types import Key, PyTree
 
-_SAMPLES = 2  # stream of keys that come from the seed; the loop has the others
+_SAMPLES = 2  # stream of keys that come from the seed; of the same seed the loop has two others
 _SHOWN = 256  # images in a grid, at most
 _RECONSTRUCTED = 10  # images in a row of reconstructions
 
@@ -69,7 +69,7 @@ def write_samples(
   """Writes `samples.npz` and `samples.png` to the run's directory, and prints what they cost."""
   family, workdir = trained.family, trained.workdir
   rows = _rows(family, trained.source, num, cond or {})
-  x, cost = sample.draw(family, trained.params, num, key=key(seed), cond=rows, batch_size=min(num, 256))
+  x, cost = sample.draw(family, trained.params, num, key=key(seed), cond=rows)
   if not meshes.is_main():
     return
   sample.save(workdir / "samples.npz", family.spec, x, sample.conditions(family, num, rows))

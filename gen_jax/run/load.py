@@ -67,7 +67,7 @@ def load(
   with one_line("family"):
     shapes = jax.eval_shape(family.init, jax.random.key(0), _example(source.spec, config.train.batch_size))
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  like = checkpoint.abstract(shapes, jax.tree.map(lambda _: here, shapes))
+  like = checkpoint.abstract(shapes, here)
   differing = configs.differences(written.to_dict(), config.to_dict())
   try:
     found = checkpoint.Checkpoints(workdir, written).restore(like, warn=(lambda _: None) if differing else print)

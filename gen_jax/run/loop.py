@@ -75,9 +75,8 @@ class Loop:
 
   def init(self) -> Callable[[], State]:
     """What makes the state before the first step, compiled."""
-    places = jax.tree.map(lambda a: a.sharding, self.like)
     given = self._seed, self.feed.store, _item(self._example, 0)
-    compiled = compiling.jit(self._init, out_shardings=places).lower(*given).compile()
+    compiled = compiling.jit(self._init, out_shardings=self._places).lower(*given).compile()
     return lambda: compiled(*given)
 
   @functools.cached_property
@@ -157,8 +156,7 @@ class Loop:
       history = jnp.zeros((most, *traced.out_info[1].shape))
       return jax.lax.fori_loop(0, num, body, (state, history)) if most > 1 else body(0, (state, history))
 
-    places = jax.tree.map(lambda a: a.sharding, self.like)
-    jitted = compiling.jit(many, donate_argnums=1, out_shardings=(places, meshes.replicated(self.mesh)))
+    jitted = compiling.jit(many, donate_argnums=1, out_shardings=(self._places, meshes.replicated(self.mesh)))
 
     def on_mesh(fn):  # in whatever thread: what is compiled elsewhere is another program
       def call(*args):
@@ -169,6 +167,11 @@ class Loop:
 
     lowered = on_mesh(jitted.lower)(self._seed, self.like, self.feed.store, _fill(chunk, most), 0, 1)
     return Program(on_mesh(jitted), names, most, on_mesh(lowered.compile))  # into the cache where `run` looks for it
+
+  @property
+  def _places(self) -> PyTree:
+    """Where on the devices the state goes."""
+    return jax.tree.map(lambda a: a.sharding, self.like)
 
   @functools.cached_property
   def _seed(self) -> Key:

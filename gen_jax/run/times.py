@@ -43,7 +43,7 @@ def search(trained: Trained, steps: int, *, num: int = 2000, seed: int = 0) -> l
   """
   family = trained.family
   if not isinstance(family, ConsistencyModel):
-    raise InputError(f"{type(family).__name__} adds no noise as it samples: this is for consistency models")
+    raise InputError(f"{type(family).__name__} has no consistency function: this is for consistency models")
   if steps < 1:
     raise InputError(f"--steps={steps} should be at least 1")
   path, (x, cond), distance = family.path, _start(trained, num, seed), _distance(trained, num, seed)

@@ -12,7 +12,7 @@ import ml_collections
 
 from gen_jax.data.feed import feed
 from gen_jax.errors import InputError, one_line
-from gen_jax.family import Family, count
+from gen_jax.family import Family, State, count
 from gen_jax.run import checkpoint, evaluate, sample, writer
 from gen_jax.run import compile as compiling
 from gen_jax.run import config as configs
@@ -20,7 +20,7 @@ from gen_jax.run import mesh as meshes
 from gen_jax.run.finish import finish
 from gen_jax.run.hold import Hold
 from gen_jax.run.load import Trained
-from gen_jax.run.loop import Loop
+from gen_jax.run.loop import Loop, Program
 from gen_jax.run.signals import Signals
 from gen_jax.types import PyTree
 
@@ -98,32 +98,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
     scoring.check(source)
     checkpoints = checkpoint.Checkpoints(workdir, config, options.keep)
     loop = Loop(family=family, feed=data, options=options, seed=config.seed, mesh=mesh, checkpoints=checkpoints)
-    found = loop.restore()
-    pool = futures.ThreadPoolExecutor(2)  # the way to the first step is compiling, beside which the rest is traced
-    try:
-      program = loop.program()
-      ready = pool.submit(program.compile)
-      fresh = None if found else pool.submit(loop.init)
-      rehearse(family, loop.like.params, scoring)
-      for done in futures.as_completed([ready] if found else [ready, fresh]):
-        done.result()
-      step, state = found or (0, fresh.result()())
-    finally:
-      pool.shutdown(wait=False, cancel_futures=True)  # what went wrong is said before the rest is compiled
-
-    def begin():  # not before: what was refused leaves no directory behind
-      workdir.mkdir(parents=True, exist_ok=True)
-      hold.take()
-      refuse_other(config, workdir)  # what came in between, where there was no directory yet to hold
-      if step != max(checkpoints.steps(), default=0):
-        raise InputError(
-          f"another process has trained in {workdir} meanwhile: give the command again, to go on from it"
-        )
-      checkpoints.folder.mkdir(exist_ok=True)
-      configs.save(config, workdir)
-
+    step, state, program = _prepare(loop, scoring)
     meshes.barrier("compared")
-    meshes.on_main(begin)
+    meshes.on_main(lambda: _begin(config, step, checkpoints, hold))
     with writer.Writer(
       workdir,
       first=step,
@@ -145,6 +122,34 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
     trained = Trained(family=family, source=source, params=params, **made)
     finish(trained)
   return trained
+
+
+def _prepare(loop: Loop, scoring: evaluate.Evaluate) -> tuple[int, State, Program]:
+  """(step, state, what takes the steps) that the training starts with; what cannot be traced is refused."""
+  found = loop.restore()
+  pool = futures.ThreadPoolExecutor(2)  # the way to the first step is compiling, beside which the rest is traced
+  try:
+    program = loop.program()
+    ready = pool.submit(program.compile)
+    fresh = None if found else pool.submit(loop.init)
+    rehearse(loop.family, loop.like.params, scoring)
+    for done in futures.as_completed([ready] if found else [ready, fresh]):
+      done.result()
+    return *(found or (0, fresh.result()())), program
+  finally:
+    pool.shutdown(wait=False, cancel_futures=True)  # what went wrong is said before the rest is compiled
+
+
+def _begin(config: ml_collections.ConfigDict, step: int, checkpoints: checkpoint.Checkpoints, hold: Hold) -> None:
+  """Makes the folder of a run that starts at `step`, and not before: what was refused leaves nothing behind."""
+  workdir = checkpoints.workdir
+  workdir.mkdir(parents=True, exist_ok=True)
+  hold.take()
+  refuse_other(config, workdir)  # what came in between, where there was no directory yet to hold
+  if step != max(checkpoints.steps(), default=0):
+    raise InputError(f"another process has trained in {workdir} meanwhile: give the command again, to go on from it")
+  checkpoints.folder.mkdir(exist_ok=True)
+  configs.save(config, workdir)
 
 
 def rehearse(family: Family, params: PyTree, scoring: evaluate.Evaluate) -> None:

@@ -42,7 +42,7 @@ def unipc(order: int = 3, b: Literal["h", "expm1"] = "expm1") -> Solver:
     InputError: an order below 1, or another b.
   """
   require(order=(order, order >= 1, "at least 1"), b=(b, b in _SIZES, " or ".join(_SIZES)))
-  return _adams(order, order, 0.0, _SIZES[b])._replace(order=order + 1)
+  return _adams(order, order, 0.0, _SIZES[b])
 
 
 def sa_solver(

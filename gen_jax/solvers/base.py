@@ -221,6 +221,8 @@ def check_times(ts: Any, t_min: float = -np.inf, t_max: float = np.inf) -> None:
   ts = np.asarray(ts)
   if ts.ndim != 1 or not len(ts):
     raise InputError(f"times of shape {ts.shape} should be a list of at least one")
+  if len(bad := np.flatnonzero(~np.isfinite(ts))):
+    raise InputError(f"times[{bad[0]}] = {ts[bad[0]]} is not finite")
   gaps = np.diff(ts) if ts[-1] > ts[0] else -np.diff(ts)
   wrong = np.flatnonzero(~(gaps > 0))
   if len(wrong):
@@ -261,8 +263,8 @@ def limits(problem: Problem) -> tuple[float, float]:
   return (problem.t_min, problem.t_max) if isinstance(problem, Semilinear) else (-np.inf, np.inf)
 
 
-def check_finite(x: Any, adaptive: bool = True) -> None:
-  """Refuses what a solver, which may have been `adaptive`, could not finish; traced values pass unseen.
+def check_finite(x: Any, what: str = "the solution", *, adaptive: bool = True) -> None:
+  """Refuses `what` a solver, which may have been `adaptive`, could not finish; traced values pass unseen.
 
   Raises:
     InputError: values that are not finite.
@@ -270,8 +272,8 @@ def check_finite(x: Any, adaptive: bool = True) -> None:
   if not isinstance(x, jax.core.Tracer) and not np.all(np.isfinite(x)):
     ran_out = "an adaptive solver ran out of steps (raise its max_steps, or rtol and atol), or "
     raise InputError(
-      f"the solution is not finite: {ran_out if adaptive else ''}the model or the solver is not finite at one of the "
-      "times: choose another solver or grid, and look whether training diverged"
+      f"{what} is not finite: {ran_out if adaptive else ''}the model or the solver is not finite at one of the times: "
+      "choose another solver or grid, and look whether training diverged"
     )
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.errors import InputError, require
-from gen_jax.solvers.base import check_falling, check_times, half_log_snr
+from gen_jax.solvers.base import check_falling, half_log_snr
 from gen_jax.types import Array
 
 Grid = Callable[[Any, int], Array]
@@ -22,8 +22,8 @@ def lay(grid: Grid, path: Any, num: int) -> Array:
   """The [num + 1] times of `grid`: constants of the program that is being traced, unless the path is learned.
 
   Raises:
-    InputError: times that repeat or do not fall; a path at an end of which log(alpha / sigma) is infinite, which is
-      what networks are told of the time.
+    InputError: times that repeat, rise or do not start at t_max; a path at an end of which log(alpha / sigma) is
+      infinite, which is what networks are told of the time.
   """
   ts, endless = _laid(grid, path, num)
   if endless:
@@ -31,7 +31,7 @@ def lay(grid: Grid, path: Any, num: int) -> Array:
       f"path: at {path.t_min:.6g} or {path.t_max:.6g} it is all data or all noise, where log(alpha / sigma) is "
       "infinite: move its t_min or t_max inwards"
     )
-  check_times(ts)
+  _check(ts, path)
   return ts
 
 
@@ -39,11 +39,11 @@ def span(grid: Grid, path: Any, num: int) -> Array:
   """The times of `grid` for those after whom nothing denoises: down to t_min. The path may be endless.
 
   Raises:
-    InputError: times that repeat or do not fall; a grid that ends before t_min.
+    InputError: times that repeat, rise or do not start at t_max; a grid that ends before t_min.
   """
   ts, endless = _laid(grid, path, num)
   try:
-    check_times(ts)
+    _check(ts, path)
   except InputError as e:
     if not endless:
       raise
@@ -51,6 +51,13 @@ def span(grid: Grid, path: Any, num: int) -> Array:
   if not isinstance(ts, jax.core.Tracer) and not np.isclose(end := np.asarray(ts)[-1], path.t_min, rtol=1e-3):
     raise InputError(f"grid: it ends at t = {end:.6g}, not at {path.t_min:.6g}, and nothing denoises after it")
   return ts
+
+
+def _check(ts: Array, path: Any) -> None:
+  """Refuses times that do not fall from t_max; traced times pass unseen."""
+  check_falling(ts)
+  if not isinstance(ts, jax.core.Tracer) and not np.isclose(first := np.asarray(ts)[0], path.t_max, rtol=1e-5):
+    raise InputError(f"grid: its first time is {first:.6g}, samples start from noise of t = {path.t_max:.6g}")
 
 
 def _laid(grid: Grid, path: Any, num: int) -> tuple[Array, bool]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
 from gen_jax.resolve import build
-from gen_jax.solvers.base import Solver, as_semilinear
+from gen_jax.solvers.base import Solver, as_semilinear, independent
 
 
 def annealed(step_size: float = 0.2, rounds: int = 100) -> Solver:
@@ -32,7 +32,8 @@ def annealed(step_size: float = 0.2, rounds: int = 100) -> Solver:
   def step(p, key, x, t, s, carry):
     a = expand(step_size * p.sigma(s) ** 2, x)
     x = expand(p.alpha(s) / p.alpha(t), x) * x
-    walk = lambda i, x: x + a / 2 * p.score(s, x) + jnp.sqrt(a) * _normal(jax.random.fold_in(key, i), x)
+    noise = lambda i: independent(jax.random.fold_in(key, i), x, t, s)
+    walk = lambda i, x: x + a / 2 * p.score(s, x) + jnp.sqrt(a) * noise(i)
     return jax.lax.fori_loop(0, rounds, walk, x), carry
 
   return Solver(step, of=as_semilinear, order=0, evaluations=rounds, stochastic=True)
@@ -62,7 +63,7 @@ def predictor_corrector(predictor: str = "sde.reverse_diffusion", snr: float = 0
     x, carry = predictor.step(predictor.of(p), key_predict, x, t, s, carry)
 
     def correct(i, x):
-      z = _normal(jax.random.fold_in(key_correct, i), x)
+      z = independent(jax.random.fold_in(key_correct, i), x, t, s)
       eps, sigma = p.eps(s, x), expand(p.sigma(s), x)
       e = 2 * (snr * sigma * _length(z) / _length(eps)) ** 2
       return x - e / sigma * eps + jnp.sqrt(2 * e) * z
@@ -76,7 +77,3 @@ def predictor_corrector(predictor: str = "sde.reverse_diffusion", snr: float = 0
 def _length(x):
   """Mean Euclidean norm of the examples."""
   return jnp.mean(jnp.linalg.norm(x.reshape(len(x), -1), axis=-1))
-
-
-def _normal(key, x):
-  return jax.random.normal(key, x.shape, x.dtype)

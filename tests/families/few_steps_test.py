@@ -21,7 +21,7 @@ from gen_jax.nets.mlp import MLP, TimeMLP
 from gen_jax.ops.shapes import expand
 from gen_jax.processes import gaussian, guidance, prediction, weighting
 from gen_jax.processes.times import importance, levels
-from gen_jax.solvers.grids import rho, times
+from gen_jax.solvers.grids import linear, rho, times
 from gen_jax.steps import Optimizer
 from gen_jax.types import Spec
 
@@ -423,6 +423,8 @@ def test_a_student_is_the_next_teacher_where_the_steps_meet():
   assert np.isfinite(metrics["loss"]) and state.extra["teacher"] is not None
   with pytest.raises(InputError, match=r"takes 2 steps, and steps \* 2\^rounds is 4"):
     Progressive(**fields, teacher=run, steps=2)
+  with pytest.raises(InputError, match="trained at other times: set grid"):
+    Progressive(**fields, teacher=run, steps=1, grid=linear())
 
 
 def test_a_batch_of_one_has_no_room_for_two_kinds_of_targets():

@@ -162,4 +162,5 @@ def test_mistakes_are_one_clear_line(fields, message):
 
 def test_a_batch_that_cannot_be_cut_is_refused():
   with pytest.raises(InputError, match="batch of 4 cannot be cut into turns = 3"):
-    linear(turns=3).init(jax.random.key(0), {"x": jnp.zeros((4, 1))})
+    family, x = linear(turns=3), jnp.zeros((4, 1))
+    family.step(jax.random.key(0), begin(family, x), {"x": x})

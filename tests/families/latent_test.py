@@ -116,6 +116,7 @@ def test_priors_come_from_configs():
   assert family.inner.spec.shape == (4, 2, 2) and family.inner.net.channels == 8
   dit = made(dict(name="flow_matching.FlowMatching", net=dict(name="dit.DiT", patch=2, width=16, depth=1, heads=2)))
   assert dit.conditions == ()
+  made(dict(name="gan.GAN", turns=2))  # whose steps cut a batch in two, not the one that its codes are tried with
 
 
 def test_a_config_shows_all_of_a_prior_but_its_spec():

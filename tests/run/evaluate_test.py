@@ -172,13 +172,22 @@ def test_the_likelihood_of_one_example_has_no_error():
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Brighter(Copies):
-  """Has codes, through which images come back brighter by 0.2."""
+  """Has codes, through which images come back brighter."""
+
+  by: float = 0.2
 
   def encode(self, key, params, x):
     return 5 * x
 
   def decode(self, key, params, z):
-    return z / 5 + 0.2
+    return z / 5 + self.by
+
+
+class Unsure(Copies):
+  """Has a bound that is not finite."""
+
+  def log_prob_bound(self, key, params, x, cond=None, num=1):
+    return super().log_prob_bound(key, params, x, cond, num) * jnp.nan
 
 
 def test_reconstructions_are_scored_where_there_are_codes():
@@ -188,12 +197,16 @@ def test_reconstructions_are_scored_where_there_are_codes():
   record = evaluate(trained(Brighter(), one_of_each()), Digits(), options, seed=0)
   assert record["reconstruction_psnr"] == pytest.approx(20.0, abs=1e-3)  # a range of 2 against an error of 0.2
   assert record["reconstruction_psnr_error"] < 1e-3
+  same = evaluate(trained(Brighter(by=0.0), one_of_each()), Digits(), options, seed=0)
+  assert same["reconstruction_psnr"] == pytest.approx(10 * np.log10(4e10))  # the most that is told
   assert "reconstruction_psnr" not in evaluate(trained(Copies(), one_of_each()), Digits(), options, seed=0)
 
 
 def test_what_cannot_be_scored():
   with pytest.raises(InputError, match="not finite"):
     evaluate(trained(Copies(value=np.nan), one_of_each()), Digits(), Evaluate(num=50), seed=0)
+  with pytest.raises(InputError, match=r"^bound of 1 is not finite: the model"):
+    evaluate(trained(Unsure(), one_of_each()), Digits(), Evaluate(num=50), seed=0)
   with pytest.raises(InputError, match=r"features\.identity"):
     evaluate(trained(Exact()), RING, Evaluate(num=50, features=features.digits()), seed=0)
   with pytest.raises(InputError, match=r"evaluate.num = 3 should be at least 6"):

@@ -89,6 +89,16 @@ def test_where_nothing_denoises_a_grid_has_to_reach_the_data():
       bound(jax.random.key(0), path, denoise, x, 0, 1)
 
 
+def test_a_grid_has_to_start_with_the_noise_and_fall():
+  """Samples are noise of t_max, and bounds leave nothing out on the way to it."""
+  path = PATHS["rectified"]
+  for laid in (grids.lay, grids.span):
+    with pytest.raises(InputError, match=r"first time is 0\.5, samples start from noise of t = 0\.99"):
+      laid(grids.times((0.5, 0.2, path.t_min)), path, 2)
+    with pytest.raises(InputError, match="these rise from"):
+      laid(lambda path, num: jnp.linspace(path.t_min, path.t_max, num + 1), path, 2)
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_time_at_inverts(path):
   path = PATHS[path]
