@@ -1,6 +1,6 @@
 """Error against network calls, on data whose score is exact: every solver beside diffusers and diffrax.
 
-    python -m benchmarks.solvers [--out=runs/solvers]
+    python -m benchmarks.solvers [--out=runs/solvers] [--kind=deterministic|stochastic]
 
 The data are a ring of eight Gaussians in the plane (radius 0.65, standard deviation 0.2), and the path is DDPM's. What
 is measured is the error of the final denoised points: a solver's last call is the denoising at t_min. A method of
@@ -15,8 +15,9 @@ distribution, the 2-Wasserstein distance of projections on eight directions (sli
 draws; it has a floor, the distance of as many draws of the data, and no ratio is shown within ten times that, where
 draws alone make a difference of several percent.
 
-Prints the tables; writes errors.json, the tables as errors.md, and errors.png. Takes about two hours of two cores, most
-of them for the stochastic solvers.
+Prints the tables; for each kind of solvers writes its errors on every grid, <kind>.json, and its table, <kind>.md, as
+soon as it has them, and at last errors.png. The deterministic ones take a quarter of an hour of two cores, the
+stochastic ones some three hours; --kind takes one of them.
 """
 
 import argparse
@@ -144,30 +145,64 @@ class Study(NamedTuple):
   error: Callable[[Any], float]
 
 
+class Result(NamedTuple):
+  """The errors of one kind of solvers: algorithm -> label -> errors.
+
+  Attributes:
+    ours: of our solvers.
+    peers: of diffusers and diffrax.
+    floors: of as many draws of the data in some tries; none where errors do not depend on draws.
+  """
+
+  ours: dict
+  peers: dict
+  floors: list[float]
+
+  @property
+  def floor(self) -> float:
+    return float(np.mean(self.floors)) if self.floors else 0.0
+
+  @property
+  def noise(self) -> float:
+    """Below this, ratios say little."""
+    return 10 * self.floor
+
+
 def main() -> None:
-  """Measures, prints and writes."""
+  """Measures, prints and writes, one kind after the other."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/solvers"), help="folder of the results")
+  parser.add_argument("--kind", choices=KINDS, help="the one kind to measure; both, if it is not given")
   flags = parser.parse_args()
-  with jax.enable_x64(True):
-    flow, draws = of_ends(), of_distribution()
-    results = {
-      "deterministic": both(flow, DETERMINISTIC, diffrax_flow(flow), schedulers.deterministic),
-      "stochastic": both(draws, STOCHASTIC, diffrax_diffusion(draws), schedulers.stochastic),
-    }
-    floors = [draws.error(ends_of_data(draws.path, draws.problem, DRAWS, seed=2 + i)) for i in range(10)]
-  floor = float(np.mean(floors))
-  noise = {"deterministic": 0.0, "stochastic": 10 * floor}
-  console = Console(width=150)
-  for kind, sides in results.items():
-    console.print(table(kind, *sides, noise[kind]))
-  print(f"floor, {DRAWS:,} draws of the data: {floor:.1e}, from {min(floors):.1e} to {max(floors):.1e} in ten tries")
   flags.out.mkdir(parents=True, exist_ok=True)
-  written = {kind: dict(zip(("ours", "peers"), sides, strict=True)) for kind, sides in results.items()}
-  (flags.out / "errors.json").write_text(json.dumps({**written, "floors": floors}, indent=2) + "\n")
-  (flags.out / "errors.md").write_text("\n".join(markdown(*sides, noise[kind]) for kind, sides in results.items()))
-  plot(results, floor, flags.out / "errors.png")
+  results = {}
+  for kind in [flags.kind] if flags.kind else KINDS:
+    with jax.enable_x64(True):
+      result = results[kind] = KINDS[kind]()
+    Console(width=150).print(table(kind, *result[:2], result.noise))
+    if result.floors:
+      span = f"from {min(result.floors):.1e} to {max(result.floors):.1e} in {len(result.floors)} tries"
+      print(f"floor, {DRAWS:,} draws of the data: {result.floor:.1e}, {span}")
+    (flags.out / f"{kind}.json").write_text(json.dumps(result._asdict(), indent=2) + "\n")
+    (flags.out / f"{kind}.md").write_text(markdown(*result[:2], result.noise))
+  plot(results, flags.out / "errors.png")
   print(f"written to {flags.out}")
+
+
+def deterministic() -> Result:
+  """Ends of the probability flow."""
+  study = of_ends()
+  return Result(*both(study, DETERMINISTIC, diffrax_flow(study), schedulers.deterministic), [])
+
+
+def stochastic() -> Result:
+  """Distributions of the ends of the reverse diffusion."""
+  study = of_distribution()
+  sides = both(study, STOCHASTIC, diffrax_diffusion(study), schedulers.stochastic)
+  return Result(*sides, [study.error(ends_of_data(study.path, study.problem, DRAWS, seed=2 + i)) for i in range(10)])
+
+
+KINDS = {"deterministic": deterministic, "stochastic": stochastic}
 
 
 def of_ends() -> Study:
@@ -402,19 +437,25 @@ def markdown(ours, theirs, noise: float) -> str:
   return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def plot(results, floor: float, file: pathlib.Path) -> None:
+def plot(results: dict[str, Result], file: pathlib.Path) -> None:
   """Error against calls, a panel for each kind: ours as lines, the best peer's version as crosses in their colour."""
   import matplotlib
 
   matplotlib.use("Agg")
   from matplotlib import pyplot as plt
 
-  figure, (left, right) = plt.subplots(1, 2, figsize=(14, 6))
-  _panel(left, *results["deterministic"], "deterministic solvers: root mean square error at the end")
-  _panel(right, *results["stochastic"], "stochastic solvers: distance of the ends' distribution from the data's")
-  right.axhline(floor, color="black", linestyle=":", label="as many draws of the data")
-  for axes, place in ((left, dict(loc="lower left")), (right, dict(loc="upper left", bbox_to_anchor=(1, 1)))):
-    axes.legend(fontsize=8, title="ours: lines\nbest of diffusers and diffrax: crosses", title_fontsize=8, **place)
+  titles = {
+    "deterministic": "deterministic solvers: root mean square error at the end",
+    "stochastic": "stochastic solvers: distance of the ends' distribution from the data's",
+  }
+  places = {"deterministic": dict(loc="lower left"), "stochastic": dict(loc="upper left", bbox_to_anchor=(1, 1))}
+  figure, panels = plt.subplots(1, len(results), figsize=(7 * len(results), 6), squeeze=False)
+  for axes, (kind, result) in zip(panels[0], results.items(), strict=True):
+    _panel(axes, *result[:2], titles[kind])
+    if result.floors:
+      axes.axhline(result.floor, color="black", linestyle=":", label="as many draws of the data")
+    legend = dict(fontsize=8, title="ours: lines\nbest of diffusers and diffrax: crosses", title_fontsize=8)
+    axes.legend(**legend, **places[kind])
   figure.savefig(file, dpi=110, bbox_inches="tight")
 
 
