@@ -16,8 +16,8 @@ draws; it has a floor, the distance of as many draws of the data, and no ratio i
 draws alone make a difference of several percent.
 
 Prints the tables; for each kind of solvers writes its errors on every grid, <kind>.json, and its table, <kind>.md, as
-soon as it has them, and at last errors.png. The deterministic ones take a quarter of an hour of two cores, the
-stochastic ones some three hours; --kind takes one of them.
+soon as it has them, and at last errors.png. The deterministic ones take ten minutes on two cores, the stochastic
+ones hours; --kind takes one of them.
 """
 
 import argparse
