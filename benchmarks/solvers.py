@@ -179,12 +179,12 @@ def main() -> None:
   for kind in [flags.kind] if flags.kind else KINDS:
     with jax.enable_x64(True):
       result = results[kind] = KINDS[kind]()
-    Console(width=150).print(table(kind, *result[:2], result.noise))
+    Console(width=150).print(table(kind, result.ours, result.peers, result.noise))
     if result.floors:
       span = f"from {min(result.floors):.1e} to {max(result.floors):.1e} in {len(result.floors)} tries"
       print(f"floor, {DRAWS:,} draws of the data: {result.floor:.1e}, {span}")
     (flags.out / f"{kind}.json").write_text(json.dumps(result._asdict(), indent=2) + "\n")
-    (flags.out / f"{kind}.md").write_text(markdown(*result[:2], result.noise))
+    (flags.out / f"{kind}.md").write_text(markdown(result.ours, result.peers, result.noise))
   plot(results, flags.out / "errors.png")
   print(f"written to {flags.out}")
 
@@ -451,7 +451,7 @@ def plot(results: dict[str, Result], file: pathlib.Path) -> None:
   places = {"deterministic": dict(loc="lower left"), "stochastic": dict(loc="upper left", bbox_to_anchor=(1, 1))}
   figure, panels = plt.subplots(1, len(results), figsize=(7 * len(results), 6), squeeze=False)
   for axes, (kind, result) in zip(panels[0], results.items(), strict=True):
-    _panel(axes, *result[:2], titles[kind])
+    _panel(axes, result.ours, result.peers, titles[kind])
     if result.floors:
       axes.axhline(result.floor, color="black", linestyle=":", label="as many draws of the data")
     legend = dict(fontsize=8, title="ours: lines\nbest of diffusers and diffrax: crosses", title_fontsize=8)
