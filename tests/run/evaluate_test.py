@@ -17,6 +17,7 @@ from gen_jax.data.synthetic import Checkerboard, Ring
 from gen_jax.errors import InputError
 from gen_jax.metrics import features
 from gen_jax.run import evaluate as room
+from gen_jax.run import mesh as meshes
 from gen_jax.run.evaluate import Evaluate, evaluate
 from gen_jax.types import Spec
 
@@ -200,6 +201,14 @@ def test_reconstructions_are_scored_where_there_are_codes():
   same = evaluate(trained(Brighter(by=0.0), one_of_each()), Digits(), options, seed=0)
   assert same["reconstruction_psnr"] == pytest.approx(10 * np.log10(4e10))  # the most that is told
   assert "reconstruction_psnr" not in evaluate(trained(Copies(), one_of_each()), Digits(), options, seed=0)
+
+
+def test_all_that_a_model_computes_is_divided_over_the_devices(monkeypatch):
+  """Samples, what comes back through codes, and the likelihood."""
+  divided, seen = meshes.divided, []
+  monkeypatch.setattr(meshes, "divided", lambda fn: seen.append(fn) or divided(fn))
+  evaluate(trained(Brighter(), one_of_each()), Digits(), Evaluate(num=50), seed=0)
+  assert len(seen) == 3
 
 
 def test_what_cannot_be_scored():

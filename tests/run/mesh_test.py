@@ -119,6 +119,14 @@ def _losses(workdir):
   return [json.loads(line)["loss"] for line in (workdir / "train.jsonl").read_text().splitlines()]
 
 
+def _shares(script):
+  """What a script prints: the FLOPs of one of four devices over those of one alone."""
+  command = [sys.executable, "-c", script]
+  out = subprocess.run(command, env=os.environ | FOUR, capture_output=True, text=True, cwd=ROOT)
+  assert out.returncode == 0, out.stderr
+  return ast.literal_eval(out.stdout.splitlines()[-1])
+
+
 @pytest.fixture
 def one(tmp_path, load):
   """20 steps on one device."""
@@ -152,14 +160,6 @@ def test_what_is_scored_is_divided():
   """Also where the number of devices does not divide that of the examples: 63 of 250 are 0.252."""
   shares = _shares(SCORED)
   assert all(share < 0.28 for share in shares.values()), shares
-
-
-def _shares(script):
-  """What a script prints: the FLOPs of one of four devices over those of one alone."""
-  command = [sys.executable, "-c", script]
-  out = subprocess.run(command, env=os.environ | FOUR, capture_output=True, text=True, cwd=ROOT)
-  assert out.returncode == 0, out.stderr
-  return ast.literal_eval(out.stdout.splitlines()[-1])
 
 
 def test_large_leaves_are_divided():
