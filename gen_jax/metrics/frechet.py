@@ -7,12 +7,15 @@ d^2 / (2 n) apart, in units of its variance. Numbers at different n are therefor
 """
 
 import dataclasses
+import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.errors import InputError
 
-_ROWS = 2048  # of features that are summed at once
+_ROWS, _STRIP = 256, 512  # examples that are summed at once, and rows of their scatter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Moments:
   Attributes:
     n: number of examples.
     mean: [D].
-    scatter: sum of (x - mean)(x - mean)^T, [D, D].
+    scatter: lower half of the sum of (x - mean)(x - mean)^T, [D, D]; nothing is read above its diagonal.
   """
 
   n: int
@@ -42,22 +45,48 @@ class Moments:
   @property
   def cov(self) -> np.ndarray:
     """The unbiased covariance, [D, D]."""
-    return self.scatter / (self.n - 1)
+    return _whole(self.scatter) / (self.n - 1)
+
+
+def _whole(lower: np.ndarray) -> np.ndarray:
+  """The symmetric matrix of a lower half."""
+  return np.tril(lower) + np.tril(lower, -1).T
 
 
 def moments(x: np.ndarray) -> Moments:
   """The moments of features x [N, D]."""
-  from scipy.linalg import blas  # an eighth of a second, which no training has to wait for
-
   x = np.asarray(x)
   mean = x.mean(0, dtype=np.float64)
-  lower = np.zeros((x.shape[1], x.shape[1]), order="F")
-  rows = np.empty((min(_ROWS, len(x)), x.shape[1]))  # a few at a time: fresh memory costs as much as the sums
-  for start in range(0, len(x), _ROWS):
-    part = x[start : start + _ROWS]
-    off = np.subtract(part, mean, out=rows[: len(part)])
-    lower = blas.dsyrk(1.0, off.T, beta=1.0, c=lower, lower=1, overwrite_c=1)
-  return Moments(len(x), mean, lower + np.tril(lower, -1).T)
+  dim = len(mean)
+  with jax.enable_x64(True), jax.default_device(_host()):
+    strips = [jnp.zeros((min(_STRIP, dim - i), min(i + _STRIP, dim)), jnp.float64) for i in range(0, dim, _STRIP)]
+    for start in range(0, len(x), _ROWS):
+      strips = _add(strips, x[start : start + _ROWS], mean)
+  scatter = np.zeros((dim, dim))
+  for i, strip in zip(range(0, dim, _STRIP), strips, strict=True):
+    scatter[i : i + _STRIP, : strip.shape[1]] = strip
+  return Moments(len(x), mean, scatter)
+
+
+def _host() -> jax.Device:
+  """The CPU, where there are 64 bits; the default device, where JAX_PLATFORMS leaves it out."""
+  try:
+    return jax.local_devices(backend="cpu")[0]
+  except RuntimeError:
+    return jax.local_devices()[0]
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _add(strips: list[jax.Array], x: jax.Array, mean: jax.Array) -> list[jax.Array]:
+  """Adds the products of some rows of x to the strips of the scatter's lower half: rows, up to where the diagonal ends.
+
+  By XLA, since some builds of OpenBLAS take a new CPU for one without AVX-512. Its product of a transposed matrix takes
+  twice as long as one of a matrix that was turned before, behind a barrier that keeps the two apart.
+  """
+  off = x.astype(jnp.float64) - mean
+  turned = lambda i: jax.lax.optimization_barrier(off[:, i : i + _STRIP].T)
+  starts = range(0, off.shape[1], _STRIP)
+  return [s + turned(i) @ off[:, : i + _STRIP] for i, s in zip(starts, strips, strict=True)]
 
 
 def distance(x: np.ndarray | Moments, y: np.ndarray | Moments) -> float:
@@ -72,8 +101,9 @@ def distance(x: np.ndarray | Moments, y: np.ndarray | Moments) -> float:
   if all(isinstance(s, np.ndarray) and len(s) <= s.shape[1] for s in sets):
     return _of_few(*sets)
   a, b = (s if isinstance(s, Moments) else moments(s) for s in sets)
-  c1, c2 = a.cov, b.cov
-  return float(np.sum((a.mean - b.mean) ** 2) + np.trace(c1) + np.trace(c2) - 2.0 * _trace_root(c1, c2))
+  spread = sum(np.trace(m.scatter) / (m.n - 1) for m in (a, b))
+  root = _trace_root(a.scatter, b.scatter) / np.sqrt((a.n - 1.0) * (b.n - 1.0))
+  return float(np.sum((a.mean - b.mean) ** 2) + spread - 2.0 * root)
 
 
 def _of_few(x: np.ndarray, y: np.ndarray) -> float:
@@ -87,19 +117,21 @@ def _of_few(x: np.ndarray, y: np.ndarray) -> float:
   return float(np.sum((means[0] - means[1]) ** 2) + spread - 2.0 * np.linalg.norm(x @ y.T, "nuc"))
 
 
-def _trace_root(c1: np.ndarray, c2: np.ndarray) -> float:
-  """tr (C1 C2)^(1/2): with C1 = A A^T, C1 C2 has the eigenvalues of the symmetric A^T C2 A and zeros.
+def _trace_root(s1: np.ndarray, s2: np.ndarray) -> float:
+  """tr (S1 S2)^(1/2) from lower halves: with S1 = A A^T, S1 S2 has the eigenvalues of the symmetric A^T S2 A and zeros.
 
   A is Cholesky's factor, or the scaled eigenvectors of a singular matrix (n <= D).
   """
-  from scipy.linalg import lapack
+  from scipy.linalg import eigvalsh, lapack  # an eighth of a second, which no training has to wait for
 
-  a, failed = lapack.dpotrf(c1, lower=1)
+  # All by scipy: the threads of numpy's own OpenBLAS would wait for those of scipy's to come to rest.
+  # Turned, not copied, they are upper halves in LAPACK's order: S1 = U^T U.
+  u, failed = lapack.dpotrf(s1.T, lower=0, clean=0)
   if not failed:
-    product, _ = lapack.dsygst(c2, a, itype=2, lower=1)  # its lower half, in a quarter of the operations
+    product, _ = lapack.dsygst(s2.T, u, itype=2, lower=0)  # its upper half, in a quarter of the operations
   else:
-    w, v = np.linalg.eigh(c1)
+    w, v = np.linalg.eigh(s1)
     keep = w > w[-1] * len(w) * np.finfo(w.dtype).eps
     a = v[:, keep] * np.sqrt(w[keep])
-    product = a.T @ c2 @ a
-  return float(np.sqrt(np.clip(np.linalg.eigvalsh(product), 0.0, None)).sum())
+    product = a.T @ _whole(s2) @ a
+  return float(np.sqrt(np.clip(eigvalsh(product, lower=False, check_finite=False), 0.0, None)).sum())
