@@ -49,6 +49,11 @@ def require(**fields: tuple[Any, bool, str]) -> None:
       raise InputError(f"{name} = {value} should be {what}")
 
 
+def at_least(least: float, place: str = "", /, **fields: float) -> None:
+  """Raises InputError for the first of `fields`, name=value, that is less than `least`; its name follows `place`."""
+  require(**{place + name: (value, value >= least, f"at least {least}") for name, value in fields.items()})
+
+
 def check_seed(place: str, seed: int) -> None:
   """Raises InputError where `seed` is none that every generator takes."""
   if not 0 <= seed < 2**32:

@@ -17,7 +17,7 @@ import numpy as np
 from gen_jax.data import entries
 from gen_jax.data.base import Source, Split, SplitName, pick
 from gen_jax.data.images import scale
-from gen_jax.errors import InputError, require
+from gen_jax.errors import InputError, at_least, require
 from gen_jax.resolve import part
 from gen_jax.types import Array, Batch, Entry, Key, Spec
 
@@ -89,10 +89,9 @@ class DigitScenes:
     of = self.digits.spec
     if of.classes != len(WORDS) or of.shape[2:] != (1,):
       raise InputError(f"digits: {type(self.digits).__name__} has no grey images of ten digits: choose tfds.MNIST")
-    require(shrink=(self.shrink, self.shrink >= 1, "at least 1"))
+    at_least(1, shrink=self.shrink)
     require(single=(self.single, 0 <= self.single <= 1, "in [0, 1]"))
-    for name in ("num_train", "num_test"):
-      require(**{name: (getattr(self, name), getattr(self, name) >= 2, "at least 2")})
+    at_least(2, num_train=self.num_train, num_test=self.num_test)
     if not self._axes or min(self.height, self.width) < self.side or self.height % 4 or self.width % 4:
       raise InputError(
         f"two digits of {self.side} pixels do not fit on {self.height}x{self.width}: choose a canvas, in multiples of "

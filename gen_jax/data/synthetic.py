@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.data.base import Arrays, Split, SplitName, pick
-from gen_jax.errors import require
+from gen_jax.errors import at_least, require
 from gen_jax.types import Array, Batch, Key, Spec
 
 _SEED = 20  # of the rows of every data set here
@@ -40,8 +40,7 @@ class Plane(abc.ABC):
   classes: ClassVar[int] = 0
 
   def __post_init__(self):
-    for name in ("num_train", "num_test"):
-      require(**{name: (getattr(self, name), getattr(self, name) >= 2, "at least 2")})
+    at_least(2, num_train=self.num_train, num_test=self.num_test)
 
   @property
   def spec(self) -> Spec:
@@ -137,7 +136,7 @@ class Ring(Smeared):
 
   def __post_init__(self):
     super().__post_init__()
-    require(modes=(self.modes, self.modes >= 1, "at least 1"))
+    at_least(1, modes=self.modes)
     require(radius=(self.radius, 0 <= self.radius < math.inf, "at least 0"))
 
   @property

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, at_least
 from gen_jax.family import State
 from gen_jax.ops.distances import Distance
 from gen_jax.ops.psnr import psnr
@@ -59,8 +59,7 @@ class Autoencoder:
   def __post_init__(self):
     if self.spec.kind != "image":
       raise InputError("autoencoder.Autoencoder is for images: for vectors choose vae.VAE")
-    if self.latent < 1:
-      raise InputError(f"latent = {self.latent} should be at least 1")
+    at_least(1, latent=self.latent)
 
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step.

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, require
 from gen_jax.family import State
 from gen_jax.ops.distances import Distance
 from gen_jax.processes.adversary import Adversary
@@ -58,10 +58,8 @@ class Consistency(ConsistencyModel):
     memory = jax.tree.leaves(self.solver.init(jnp.zeros((1, 1))))
     if self.solver.stochastic or not self.solver.evaluations or memory:
       raise InputError("solver: choose one that takes a single step, without noise or memory, such as edm.heun")
-    if not 0 <= self.target_decay < 1:
-      raise InputError(f"target_decay = {self.target_decay} should be in [0, 1)")
-    if not self.adversarial_weight > 0:
-      raise InputError(f"adversarial_weight = {self.adversarial_weight} should be positive")
+    require(target_decay=(self.target_decay, 0 <= self.target_decay < 1, "in [0, 1)"))
+    require(adversarial_weight=(self.adversarial_weight, self.adversarial_weight > 0, "positive"))
 
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step."""

@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, at_least
 from gen_jax.family import State
-from gen_jax.ops.shapes import expand
+from gen_jax.ops.shapes import expand, mean_flat
 from gen_jax.processes import uncertainty
 from gen_jax.processes.consistency import ConsistencyModel
 from gen_jax.processes.gaussian import Gaussian
@@ -58,8 +58,7 @@ class ContinuousConsistency(ConsistencyModel):
       raise InputError("prediction: continuous-time consistency needs prediction.v or prediction.edm")
     if self.times.start():
       raise InputError("times.importance learns from losses, which say little here: choose times.lognormal")
-    if self.warmup < 1:
-      raise InputError(f"warmup = {self.warmup} should be at least 1")
+    at_least(1, warmup=self.warmup)
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """The weighted error of F against F' moved along its tangent; "tangent" is the latter's root mean square."""
@@ -83,9 +82,9 @@ class ContinuousConsistency(ConsistencyModel):
     fixed, slope = jax.lax.stop_gradient(jax.jvp(network, (z, time), tangents))
     r = jnp.minimum(state.step / self.warmup, 1.0)
     g = -(c**2) * (fixed - dz) - r * (c * s * z + slope)
-    size = jnp.sqrt(_mean_square(g))
+    size = jnp.sqrt(mean_flat(jnp.square(g)))
     g = g / expand(size + _SOFTEN, g)
-    errors = _mean_square(network(z, time) - fixed - g)
+    errors = mean_flat(jnp.square(network(z, time) - fixed - g))
     balanced = uncertainty.balance(self.uncertainty, params["uncertainty"], time, errors)
     return jnp.mean(balanced), ({"tangent": size.mean()}, state.extra)
 
@@ -96,7 +95,3 @@ class ContinuousConsistency(ConsistencyModel):
   def _sine(self, t: Array) -> Array:
     """sin(u), of the shape of t: the share of noise in what the network sees."""
     return self.path.sigma(t) * self.prediction(self.path, t).scale
-
-
-def _mean_square(x: Array) -> Array:
-  return jnp.square(x).reshape(len(x), -1).mean(-1)

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, at_least
 from gen_jax.processes import uncertainty, variance
 from gen_jax.processes.bounds import Share
 from gen_jax.processes.denoising import Denoising
@@ -43,8 +43,7 @@ class Diffusion(Denoising):
 
   def __post_init__(self):
     super().__post_init__()
-    if self.chain < 1:
-      raise InputError(f"chain = {self.chain} should be at least 1")
+    at_least(1, chain=self.chain)
     if self.variance == "learned" and self.spec.kind != "image":
       raise InputError('variance="learned" needs a network with channels: set variance="fixed" for vectors')
     if self.variance == "learned" and self.solver.stochastic and not self.solver.posterior:

@@ -9,9 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, at_least
 from gen_jax.family import State
 from gen_jax.ops.draws import systematic
+from gen_jax.ops.shapes import sum_flat
 from gen_jax.processes.categorical import Categorical
 from gen_jax.processes.conditional import Conditional
 from gen_jax.resolve import part
@@ -45,9 +46,7 @@ class DiscreteDiffusion(Conditional):
     super().__post_init__()
     if self.spec.levels < 2:
       raise InputError("discrete diffusion is for images with levels: for vectors choose diffusion.Diffusion")
-    for name in ("chain", "steps"):
-      if getattr(self, name) < 1:
-        raise InputError(f"{name} = {getattr(self, name)} should be at least 1")
+    at_least(1, chain=self.chain, steps=self.steps)
 
   @property
   def evaluations(self) -> int:
@@ -91,8 +90,7 @@ class DiscreteDiffusion(Conditional):
     Raises:
       InputError: `num` is less than 1.
     """
-    if num < 1:
-      raise InputError(f"num = {num} steps: should be at least 1")
+    at_least(1, num=num)
     key_step, key_noise = jax.random.split(key)
     offset = systematic(key_step, len(x))
     predict = self._predict(params, cond)
@@ -109,7 +107,7 @@ class DiscreteDiffusion(Conditional):
     levels = self.spec.levels
     x = jnp.round((x + 1) * (levels - 1) / 2).astype(jnp.int32)
     z = self.process.perturb(key, x, t, levels)
-    return self.chain * self.process.kl(z, x, predict(z, t), t, s).reshape(len(x), -1).sum(-1)
+    return self.chain * sum_flat(self.process.kl(z, x, predict(z, t), t, s))
 
   def _predict(self, params: PyTree, cond: Batch | None, **kwargs: Any) -> Callable[[Array, Array], Array]:
     """(z int32 [B, *shape], t [B]) -> log-probabilities of the values, [B, *shape, levels]."""

@@ -5,9 +5,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, require
 from gen_jax.family import State
-from gen_jax.ops.shapes import spread
+from gen_jax.ops.shapes import expand, mean_flat, spread
 from gen_jax.processes.adversary import Adversary
 from gen_jax.processes.consistency import multistep
 from gen_jax.processes.student import Distilled
@@ -64,8 +64,7 @@ class DistributionMatching(Distilled):
     lay(self.grid, self.path, self.steps)  # what does not fit is refused here
     if self.times.start():
       raise InputError("times: there is no loss to learn them from: choose a fixed density, such as times.uniform")
-    if not self.adversarial_weight > 0:
-      raise InputError(f"adversarial_weight = {self.adversarial_weight} should be positive")
+    require(adversarial_weight=(self.adversarial_weight, self.adversarial_weight > 0, "positive"))
 
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step: the critic is the teacher, and the generator too where there is no `start`."""
@@ -103,7 +102,7 @@ class DistributionMatching(Distilled):
     t, xt = self._noisy(key_t, key_eps, fake)
     real = self.teach(state.extra, batch)(t, xt)
     gap = self._denoise(state.extra["critic"]["params"], batch)(t, xt) - real
-    size = jnp.abs(fake - real).mean(tuple(range(1, x.ndim)), keepdims=True)
+    size = expand(mean_flat(jnp.abs(fake - real)), x)
     target = jax.lax.stop_gradient(fake - gap / jnp.maximum(size, _LEAST))
     error = lambda x: 0.5 * jnp.mean(jnp.square(x - target))
     metrics, extra = {"gap": jnp.sqrt(jnp.square(gap).mean())}, {**state.extra, "fake": fake}
@@ -137,7 +136,7 @@ class DistributionMatching(Distilled):
     key_t, key_eps, key_net = jax.random.split(key, 3)
     t, xt = self._noisy(key_t, key_eps, batch["x"])
     error = jnp.square(self._denoise(params, batch, key_net)(t, xt) - batch["x"])
-    return jnp.mean(self.weight(self.path, t) * error.reshape(len(error), -1).mean(-1))
+    return jnp.mean(self.weight(self.path, t) * mean_flat(error))
 
   def _noisy(self, key_t: Key, key_eps: Key, x: Array) -> tuple[Array, Array]:
     """(times, x at those times)."""

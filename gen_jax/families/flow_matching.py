@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, at_least
 from gen_jax.family import State
 from gen_jax.ops.shapes import spread
 from gen_jax.processes.bounds import Bound
@@ -133,5 +133,4 @@ class FlowMatching(Denoising, Probed):
       raise InputError(
         f"teacher: it is conditioned on {teacher.conditions}, this on {self.conditions}: of labels alone"
       )
-    if self.pairs < 1:
-      raise InputError(f"pairs = {self.pairs} should be at least 1")
+    at_least(1, pairs=self.pairs)

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, at_least
 from gen_jax.family import State
 from gen_jax.ops.shapes import spread
 from gen_jax.processes.adversary import Adversary
@@ -49,9 +49,7 @@ class GAN:
   evaluations: ClassVar[int] = 1
 
   def __post_init__(self):
-    for name in ("latent", "turns"):
-      if getattr(self, name) < 1:
-        raise InputError(f"{name} = {getattr(self, name)} should be at least 1")
+    at_least(1, latent=self.latent, turns=self.turns)
 
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step."""

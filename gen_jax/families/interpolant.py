@@ -8,9 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, at_least
 from gen_jax.family import State, entries
 from gen_jax.ops.shapes import expand
+from gen_jax.ops.slope import value_and_slope
 from gen_jax.processes import times
 from gen_jax.processes.interpolation import Interpolation
 from gen_jax.resolve import part
@@ -65,8 +66,7 @@ class Interpolant:
       raise InputError(
         f"start: {self.start!r} has the shape {entry.shape}, the data {self.spec.shape}: they must agree"
       )
-    if self.steps < 1:
-      raise InputError(f"steps = {self.steps} should be at least 1")
+    at_least(1, steps=self.steps)
     if self.noise <= 0:
       raise InputError(f"noise = {self.noise} should be more than 0: for none choose a solver such as ode.heun")
     self.solver.of(self._problem(lambda t, x: x, lambda t, x: x))
@@ -138,7 +138,7 @@ class Interpolant:
     gamma = self.interpolation.gamma
 
     def drift(t, x):
-      slope = jax.jvp(gamma, (t,), (jnp.ones_like(t),))[1]
+      slope = value_and_slope(gamma, t)[1]
       extra = self.noise if self.solver.stochastic else 0.0  # -eps score = noise eta
       return velocity(t, x) + expand(slope + extra, x) * noise(t, x)
 

@@ -5,9 +5,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import require
+from gen_jax.errors import at_least, require
 from gen_jax.family import State
-from gen_jax.ops.shapes import expand
+from gen_jax.ops.shapes import expand, sum_flat
 from gen_jax.processes.average_velocity import AverageVelocity
 from gen_jax.types import Array, Batch, Key, Metrics, PyTree
 
@@ -40,7 +40,7 @@ class MeanFlow(AverageVelocity):
   def __post_init__(self):
     super().__post_init__()
     require(share=(self.share, 0 <= self.share <= 1, "in [0, 1]"), std=(self.std, self.std > 0, "positive"))
-    require(power=(self.power, self.power >= 0, "at least 0"))
+    at_least(0, power=self.power)
 
   def loss(self, params: PyTree, state: State, key: Key, batch: Batch) -> tuple[Array, tuple[Metrics, PyTree]]:
     """The adaptively weighted squared error; "error" is its plain mean."""
@@ -57,6 +57,6 @@ class MeanFlow(AverageVelocity):
     # s = t - h stays: as t rises by 1, so does h
     value, slope = jax.jvp(u, (xt, t, h), (v, jnp.ones_like(t), jnp.ones_like(h)))
     target = jax.lax.stop_gradient(v - expand(h, v) * slope)
-    error = jnp.square(value - target).reshape(len(x), -1).sum(-1)
+    error = sum_flat(jnp.square(value - target))
     weight = jax.lax.stop_gradient(error + _SMALL) ** -self.power
     return jnp.mean(weight * error), ({"error": error.mean() / x[0].size}, state.extra)

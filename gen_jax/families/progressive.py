@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, at_least
 from gen_jax.family import State
-from gen_jax.ops.shapes import expand
+from gen_jax.ops.shapes import expand, mean_flat
 from gen_jax.processes.student import Distilled, jump
 from gen_jax.processes.weighting import Weighting
 from gen_jax.resolve import part
@@ -42,9 +42,7 @@ class Progressive(Distilled):
 
   def __post_init__(self):
     super().__post_init__()
-    for name in ("rounds", "round_steps"):
-      if getattr(self, name) < 1:
-        raise InputError(f"{name} = {getattr(self, name)} should be at least 1")
+    at_least(1, rounds=self.rounds, round_steps=self.round_steps)
     theirs, ours = self.teacher.family, self.steps * 2**self.rounds
     if isinstance(theirs, Progressive):
       if theirs.steps != ours:
@@ -85,7 +83,7 @@ class Progressive(Distilled):
     kept = path.sigma(s) / path.sigma(t)
     target = (xs - expand(kept, xt) * xt) / expand(path.alpha(s) - kept * path.alpha(t), xt)
     error = jnp.square(self._denoise(params, batch, key_net)(t, xt) - jax.lax.stop_gradient(target))
-    return jnp.mean(self.weight(path, t) * error.reshape(len(x), -1).mean(-1)), ({"stride": stride}, state.extra)
+    return jnp.mean(self.weight(path, t) * mean_flat(error)), ({"stride": stride}, state.extra)
 
   def denoiser(self, params: PyTree, cond: Cond = None):
     """denoise(t, xt) -> what a step from t takes for the data: meant for the times of its steps, to distil further."""

@@ -5,9 +5,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, require
 from gen_jax.family import State
-from gen_jax.ops.shapes import expand
+from gen_jax.ops.shapes import expand, mean_flat
 from gen_jax.processes.average_velocity import AverageVelocity
 from gen_jax.types import Array, Batch, Cond, Key, Metrics, PyTree
 
@@ -33,8 +33,7 @@ class Shortcut(AverageVelocity):
 
   def __post_init__(self):
     super().__post_init__()
-    if not 0 < self.share < 1:
-      raise InputError(f"share = {self.share} should be between 0 and 1")
+    require(share=(self.share, 0 < self.share < 1, "between 0 and 1"))
     if self.finest < 2 or self.finest & (self.finest - 1):
       raise InputError(f"finest = {self.finest} should be a power of 2, such as 128")
     if self.steps > self.finest:
@@ -61,7 +60,7 @@ class Shortcut(AverageVelocity):
     second = self._velocity(teacher, xt[:jumps] - expand(h, first) * first, t[:jumps] - h, h, few)
     target = jax.lax.stop_gradient((eps - x).at[:jumps].set((first + second) / 2))
     told = jnp.zeros(len(x)).at[:jumps].set(2 * h)
-    error = jnp.square(self._velocity(params, xt, t, told, batch, key_net) - target).reshape(len(x), -1).mean(-1)
+    error = mean_flat(jnp.square(self._velocity(params, xt, t, told, batch, key_net) - target))
     parts = {"flow": error[jumps:].mean(), "jumps": error[:jumps].mean()}
     return error.mean(), (parts, state.extra)
 

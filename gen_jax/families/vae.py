@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import at_least
 from gen_jax.family import State
 from gen_jax.ops import gaussians
 from gen_jax.ops.likelihoods import Likelihood
@@ -65,11 +65,8 @@ class VAE:
 
   def __post_init__(self):
     self.likelihood.check(self.spec)
-    if self.latent < 1:
-      raise InputError(f"latent = {self.latent} should be at least 1")
-    for name in ("beta", "kl_warmup", "free_bits"):
-      if getattr(self, name) < 0:
-        raise InputError(f"{name} = {getattr(self, name)} should not be negative")
+    at_least(1, latent=self.latent)
+    at_least(0, beta=self.beta, kl_warmup=self.kl_warmup, free_bits=self.free_bits)
 
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step; its center is the mean of `batch`."""
@@ -129,8 +126,7 @@ class VAE:
     made a chunk at a time under a running log-sum-exp, so that k is limited by time alone.
     """
     del cond
-    if num < 1:
-      raise InputError(f"num = {num} importance samples: should be at least 1")
+    at_least(1, num=num)
     if num == 1:
       reconstruction, kl = self._terms(params, key, x)
       return reconstruction - kl.sum(axis=-1)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gen_jax.ops.shapes import expand
+from gen_jax.ops.shapes import expand, sum_flat
 from gen_jax.types import Array, Key
 
 
@@ -64,7 +64,7 @@ def balance(main: Callable[[Array], Array], other: Callable[[Array], Array], x: 
 def squared_gradients(discriminator: Callable[[Array], Array], x: Array) -> Array:
   """|gradient of the logit at x|^2: x [B, *shape] -> [B]."""
   grads = jax.grad(lambda x: discriminator(x).sum())(x)
-  return jnp.sum(jnp.square(grads).reshape(len(x), -1), axis=-1)
+  return sum_flat(jnp.square(grads))
 
 
 def r1(discriminator: Callable[[Array], Array], real: Array) -> Array:

@@ -9,6 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from gen_jax.ops.shapes import sum_flat
 from gen_jax.types import Array, Key
 
 
@@ -40,4 +41,4 @@ def logistic(key: Key, x: Array, mean: Array, log_scale: Array, levels: int) -> 
   y = x + step * (jax.nn.sigmoid(logit) - 0.5)
   slope = lambda a: jax.nn.log_sigmoid(a) + jax.nn.log_sigmoid(-a)  # log of the density, and of the sigmoid's slope
   terms = slope(noise) - log_scale - slope(logit) - math.log(step)
-  return y, terms.reshape(len(x), -1).sum(-1)
+  return y, sum_flat(terms)

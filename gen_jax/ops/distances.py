@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from gen_jax.errors import require
+from gen_jax.ops.shapes import mean_flat
 from gen_jax.resolve import part
 from gen_jax.types import Array
 
@@ -17,12 +18,12 @@ Distance = Callable[[Array, Array], Array]
 
 def l1() -> Distance:
   """The mean absolute difference."""
-  return lambda a, b: _mean(jnp.abs(a - b))
+  return lambda a, b: mean_flat(jnp.abs(a - b))
 
 
 def l2() -> Distance:
   """The mean squared difference."""
-  return lambda a, b: _mean(jnp.square(a - b))
+  return lambda a, b: mean_flat(jnp.square(a - b))
 
 
 def pseudo_huber(c: float = 0.00054) -> Distance:
@@ -37,7 +38,7 @@ def pseudo_huber(c: float = 0.00054) -> Distance:
     InputError: a c that is not positive: the slope at a = b would be that of a root at 0.
   """
   require(c=(c, c > 0, "positive"))
-  return lambda a, b: jnp.sqrt(_mean(jnp.square(a - b)) + c**2) - c
+  return lambda a, b: jnp.sqrt(mean_flat(jnp.square(a - b)) + c**2) - c
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +56,7 @@ class Perceptual:
   def __call__(self, a: Array, b: Array) -> Array:
     """[B, H, W, C] twice -> [B]."""
     pairs = zip(self.features(a), self.features(b), strict=True)
-    return sum(_mean(jnp.square(_unit(f) - _unit(g)).sum(-1)) for f, g in pairs)
-
-
-def _mean(x: Array) -> Array:
-  return x.reshape(len(x), -1).mean(-1)
+    return sum(mean_flat(jnp.square(_unit(f) - _unit(g)).sum(-1)) for f, g in pairs)
 
 
 def _unit(x: Array) -> Array:

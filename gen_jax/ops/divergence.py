@@ -11,7 +11,8 @@ from typing import ClassVar, Literal, Protocol
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import at_least
+from gen_jax.ops.shapes import sum_flat
 from gen_jax.types import Array, Key
 
 Field = Callable[[Array], Array]  # [B, ...] -> [B, ...]
@@ -78,8 +79,7 @@ class Hutchinson:
   random: ClassVar[bool] = True
 
   def __post_init__(self):
-    if self.draws < 1:
-      raise InputError(f"draws = {self.draws} should be at least 1")
+    at_least(1, draws=self.draws)
 
   @property
   def columns(self) -> int:
@@ -104,4 +104,4 @@ class Hutchinson:
 
 def _along(a: Array, b: Array) -> Array:
   """The inner product of each example, [B]."""
-  return (a * b).reshape(len(a), -1).sum(-1)
+  return sum_flat(a * b)

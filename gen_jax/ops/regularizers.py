@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import at_least, require
 from gen_jax.ops import gaussians, quantization
 from gen_jax.ops.quantization import Usage
 from gen_jax.types import Array, Key, Metrics, PyTree
@@ -72,8 +72,7 @@ class KL:
   heads: ClassVar[int] = 2
 
   def __post_init__(self):
-    if self.weight < 0:
-      raise InputError(f"regularizer.weight = {self.weight} should not be negative")
+    at_least(0, "regularizer.", weight=self.weight)
 
   def start(self, key: Key, channels: int) -> tuple[PyTree, PyTree]:
     """Nothing."""
@@ -119,13 +118,10 @@ class VQ:
   heads: ClassVar[int] = 1
 
   def __post_init__(self):
-    if self.size < 1:
-      raise InputError(f"regularizer.size = {self.size} should be at least 1")
-    if self.weight < 0:
-      raise InputError(f"regularizer.weight = {self.weight} should not be negative")
+    at_least(1, "regularizer.", size=self.size)
+    at_least(0, "regularizer.", weight=self.weight)
     for name in ("decay", "restart"):
-      if not 0 <= getattr(self, name) < 1:
-        raise InputError(f"regularizer.{name} = {getattr(self, name)} should be in [0, 1)")
+      require(**{f"regularizer.{name}": (getattr(self, name), 0 <= getattr(self, name) < 1, "in [0, 1)")})
 
   def start(self, key: Key, channels: int) -> tuple[PyTree, PyTree]:
     """A random codebook, of which no vector has been used: all those that the first batch does not use start again."""

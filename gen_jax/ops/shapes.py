@@ -1,4 +1,4 @@
-"""Broadcasting of per-example numbers, batches of one size, and rows over devices."""
+"""Broadcasting to and reduction to numbers per example, batches of one size, and rows over devices."""
 
 import jax
 import numpy as np
@@ -10,6 +10,16 @@ from gen_jax.types import Array
 def expand(a: Array, x: Array) -> Array:
   """`a`, [B] or a scalar, with trailing axes so that it broadcasts against `x` [B, ...]."""
   return a.reshape(a.shape + (1,) * (x.ndim - a.ndim)) if a.ndim else a
+
+
+def sum_flat(x: Array) -> Array:
+  """The sum over the entries of each example: [B, ...] -> [B]."""
+  return x.reshape(len(x), -1).sum(-1)
+
+
+def mean_flat(x: Array) -> Array:
+  """The mean over the entries of each example: [B, ...] -> [B]."""
+  return x.reshape(len(x), -1).mean(-1)
 
 
 def spread(x: Array) -> Array:

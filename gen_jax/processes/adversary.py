@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from gen_jax import steps
-from gen_jax.errors import InputError
+from gen_jax.errors import at_least
 from gen_jax.ops import adversarial, spectral
 from gen_jax.ops.adversarial import Game
 from gen_jax.resolve import part
@@ -47,11 +47,8 @@ class Adversary:
   optimizer: Optimizer = part("steps", "Optimizer", lr=2e-4, b1=0.5)
 
   def __post_init__(self):
-    if self.r1_every < 1:
-      raise InputError(f"r1_every = {self.r1_every} should be at least 1")
-    for name in ("r1", "gradient_penalty"):
-      if getattr(self, name) < 0:
-        raise InputError(f"{name} = {getattr(self, name)} should not be negative")
+    at_least(1, r1_every=self.r1_every)
+    at_least(0, r1=self.r1, gradient_penalty=self.gradient_penalty)
 
   def start(self, key: Key, x: Array) -> PyTree:
     """What it knows before its first turn, of data like x [B, *shape]."""

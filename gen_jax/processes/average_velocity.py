@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import at_least
 from gen_jax.processes.conditional import Conditional
 from gen_jax.processes.gaussian import Gaussian, rectified
 from gen_jax.resolve import part
@@ -40,8 +40,7 @@ class AverageVelocity(Conditional):
 
   def __post_init__(self):
     super().__post_init__()
-    if self.steps < 1:
-      raise InputError(f"steps = {self.steps} should be at least 1")
+    at_least(1, steps=self.steps)
     span(self.grid, self.path, self.steps)
 
   @property

@@ -11,11 +11,11 @@ from typing import ClassVar, Protocol
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import require
+from gen_jax.errors import at_least
 from gen_jax.ops import dequantization, discretized, gaussians
 from gen_jax.ops.divergence import Divergence
 from gen_jax.ops.draws import systematic
-from gen_jax.ops.shapes import expand
+from gen_jax.ops.shapes import expand, sum_flat
 from gen_jax.processes import variance
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.resolve import part
@@ -70,7 +70,7 @@ class Flow:
   divergence: Divergence = part("ops", "divergence.Exact")
 
   def __post_init__(self):
-    require(steps=(self.steps, self.steps >= 1, "at least 1"))
+    at_least(1, steps=self.steps)
     self.solver.of(ODE(lambda t, x: x))
 
   @property
@@ -173,7 +173,7 @@ class Discrete:
   variational: ClassVar[bool] = True
 
   def __post_init__(self):
-    require(steps=(self.steps, self.steps >= 1, "at least 1"))
+    at_least(1, steps=self.steps)
 
   def name(self, levels: int) -> str:
     """With the number of steps, without which the bound means nothing."""
@@ -193,7 +193,7 @@ class Discrete:
       t, s = ts[n], ts[n + 1]
       xt, _ = path.perturb(jax.random.fold_in(key_eps, i), x, t)
       learned = jnp.zeros_like(x) if share is None else share(t, xt)
-      return variance.kl(path, learned, x - denoise(t, xt), t, s).reshape(len(x), -1).sum(-1)
+      return sum_flat(variance.kl(path, learned, x - denoise(t, xt), t, s))
 
     loss = jax.lax.map(kl, jnp.arange(num)).mean(0) * self.steps
     return ends(key_ends, path, denoise, x, levels) - loss
@@ -201,7 +201,7 @@ class Discrete:
 
 def _square(path: Gaussian, t: Array, error: Array) -> Array:
   """snr(t) |error|^2, [B]: the squared error of eps that an error of x0 is."""
-  return jnp.exp(2 * half_log_snr(path, t)) * jnp.square(error).reshape(len(error), -1).sum(-1)
+  return jnp.exp(2 * half_log_snr(path, t)) * sum_flat(jnp.square(error))
 
 
 def ends(key: Key, path: Gaussian, denoise: Denoise, x: Array, levels: int) -> Array:
@@ -216,4 +216,4 @@ def ends(key: Key, path: Gaussian, denoise: Denoise, x: Array, levels: int) -> A
   mean = denoise(t_min, z)
   fit = discretized.gaussian(x, mean, log_std, levels) if levels else gaussians.log_prob(x, mean, log_std)
   kl = jnp.square(expand(path.alpha(t_max), x) * x / path.sigma(t_max)) / 2
-  return (fit - kl).reshape(len(x), -1).sum(-1)
+  return sum_flat(fit - kl)

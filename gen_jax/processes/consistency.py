@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.ops.linear import linear_part
+from gen_jax.ops.shapes import mean_flat
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.student import Student, jump
+from gen_jax.solvers.base import noise_level
 from gen_jax.solvers.grids import lay
 from gen_jax.types import Array, Cond, Key, Metrics, PyTree
 
@@ -49,12 +51,12 @@ class ConsistencyModel(Student):
     ts, states = self._way(self.path.prior(key, (num, *self.spec.shape)), cond)
     f = self.origin(params, cond)
     ends = jax.lax.map(lambda at: f(*at), (ts, states))
-    size = lambda error: jnp.sqrt(jnp.square(error).reshape(len(ts), -1).mean(-1))
+    size = lambda error: jnp.sqrt(mean_flat(jnp.square(error)))
     distances, spreads = size(ends - states[-1]), size(ends - ends.mean(0))
     return {
       "endpoint_distance": distances[0],
       "consistency_error": jnp.sqrt(jnp.square(spreads).mean()),
-      "noise_levels": self.path.sigma(ts) / self.path.alpha(ts),
+      "noise_levels": noise_level(self.path, ts),
       "endpoint_distances": distances,
       "consistency_errors": spreads,
     }

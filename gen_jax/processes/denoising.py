@@ -7,8 +7,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, at_least, require
 from gen_jax.family import State
+from gen_jax.ops.shapes import mean_flat
 from gen_jax.processes.bounds import Bound, Flow, Share
 from gen_jax.processes.conditional import Conditional
 from gen_jax.processes.gaussian import Gaussian
@@ -66,11 +67,9 @@ class Denoising(Conditional):
     super().__post_init__()
     if self.cond_dropout and not self.conditions:
       raise InputError('cond_dropout needs a conditional model: set conditions=("label",)')
-    if not 0.0 <= self.cond_dropout < 1.0:
-      raise InputError(f"cond_dropout = {self.cond_dropout} should be in [0, 1)")
+    require(cond_dropout=(self.cond_dropout, 0 <= self.cond_dropout < 1, "in [0, 1)"))
     self.guidance.check(self.spec, self.conditions, self.cond_dropout)
-    if self.steps < 0:
-      raise InputError(f"steps = {self.steps} should be at least 0")
+    at_least(0, steps=self.steps)
 
   @property
   def evaluations(self) -> int | None:
@@ -146,8 +145,7 @@ class Denoising(Conditional):
     Raises:
       InputError: `num` is less than 1.
     """
-    if num < 1:
-      raise InputError(f"num = {num} draws: should be at least 1")
+    at_least(1, num=num)
     path, denoise, share = self.path_of(params), self._plain(params, cond), self._variance(params, cond)
     return self.likelihood(key, path, denoise, x, self.spec.levels, num, share)
 
@@ -186,7 +184,7 @@ class Denoising(Conditional):
 
   def _judged(self, path: Gaussian, around: Preconditioning, out: Array, x: Array, t: Array, xt: Array) -> Array:
     """Weighted squared errors of the data x, [B], per entry, of the network's output for xt [B, ...] at times t."""
-    error = jnp.square(self._estimate(out) - around.from_x0(x, xt)).reshape(len(xt), -1).mean(axis=-1)
+    error = mean_flat(jnp.square(self._estimate(out) - around.from_x0(x, xt)))
     return self.weight(path, t) * around.gain**2 * error
 
   def _output(self, params: PyTree, key: Key, batch: Batch, around: Preconditioning) -> Callable[[Array], Array]:

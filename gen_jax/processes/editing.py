@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.errors import InputError, require
+from gen_jax.errors import InputError, at_least
 from gen_jax.ops.linear import linear_part
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
@@ -76,7 +76,7 @@ def repaint(
     InputError: a solver that remembers earlier steps; times that do not fall, or are not the path's; no walk or no
       step of it.
   """
-  require(resamples=(resamples, resamples >= 1, "at least 1"), jump=(jump, jump >= 1, "at least 1"))
+  at_least(1, resamples=resamples, jump=jump)
   check_falling(ts, path.t_min, path.t_max)
   problem = solver.of(path.problem(denoise))
   if jax.tree.leaves(solver.init(x)):

@@ -16,7 +16,7 @@ from gen_jax.family import HasDenoiser
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.resolve import part
-from gen_jax.solvers.base import half_log_snr
+from gen_jax.solvers.base import half_log_snr, noise_level
 from gen_jax.solvers.grids import time_at
 from gen_jax.types import Array, Cond, PyTree, Spec
 
@@ -289,7 +289,7 @@ def classifier(
 
 def reach(path: Gaussian) -> Array:
   """The least and the most sigma / alpha on a path, [2]."""
-  return jnp.exp(-half_log_snr(path, jnp.array([path.t_min, path.t_max])))
+  return noise_level(path, jnp.array([path.t_min, path.t_max]))
 
 
 def moved(denoise: Denoise, source: Gaussian, target: Gaussian) -> Denoise:
@@ -320,7 +320,7 @@ def _where(path: Gaussian, low: Array | float, high: Array | float, inside: Deno
   """`inside` where low < sigma / alpha <= high, else `outside`; for a scalar t, only one of them is called."""
 
   def denoise(t, xt):
-    noise = jnp.exp(-half_log_snr(path, t))
+    noise = noise_level(path, t)
     within = (low < noise) & (noise <= high)
     if jnp.ndim(t):
       return jnp.where(expand(within, xt), inside(t, xt), outside(t, xt))

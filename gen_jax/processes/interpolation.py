@@ -6,11 +6,11 @@ As everywhere, t = 0 is the data that a model makes, and t = 1 where it starts; 
 import dataclasses
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.ops.shapes import expand
+from gen_jax.ops.slope import value_and_slope
 from gen_jax.types import Array
 
 
@@ -42,11 +42,11 @@ class Interpolation:
 
   def slope(self, x: Array, start: Array, t: Array) -> Array:
     """alpha'(t) x + beta'(t) start: how fast `mean` moves."""
-    return jax.jvp(lambda t: self.mean(x, start, t), (t,), (jnp.ones_like(t),))[1]
+    return value_and_slope(lambda t: self.mean(x, start, t), t)[1]
 
   def data(self, mean: Array, slope: Array, t: Array) -> Array:
     """The x of which these are `mean` and `slope`."""
-    (a, da), (b, db) = (jax.jvp(f, (t,), (jnp.ones_like(t),)) for f in (self.alpha, self.beta))
+    (a, da), (b, db) = (value_and_slope(f, t) for f in (self.alpha, self.beta))
     return (expand(db, mean) * mean - expand(b, mean) * slope) / expand(a * db - da * b, mean)
 
 

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 
-from gen_jax.errors import InputError
+from gen_jax.errors import at_least
 from gen_jax.processes.gaussian import Gaussian
-from gen_jax.solvers.base import half_log_snr
+from gen_jax.solvers.base import noise_level
 from gen_jax.solvers.grids import time_at
 from gen_jax.types import Array, Key
 
@@ -51,7 +51,7 @@ def unit() -> PairWeight:
 
 def inverse() -> PairWeight:
   """One over the difference of their noise levels, sigma / alpha: arXiv:2310.14189, section 3.1."""
-  return lambda path, t, s: 1 / (_level(path, t) - _level(path, s))
+  return lambda path, t, s: 1 / (noise_level(path, t) - noise_level(path, s))
 
 
 def levels(num: int = 18) -> Neighbours:
@@ -63,7 +63,7 @@ def levels(num: int = 18) -> Neighbours:
   Raises:
     InputError: fewer than two levels.
   """
-  _at_least("num", num, 2)
+  at_least(2, num=num)
 
   def draw(key, path, size, step):
     del step
@@ -85,9 +85,9 @@ def growing(total: int, first: int = 2, last: int = 150) -> Neighbours:
   Raises:
     InputError: no steps, or a number of levels that makes no pair.
   """
-  _at_least("total", total, 1)
-  _at_least("first", first, 2)
-  _at_least("last", last, first)
+  at_least(1, total=total)
+  at_least(2, first=first)
+  at_least(first, last=last)
 
   def number(step):
     share = jnp.minimum(step / total, 1.0)
@@ -116,9 +116,8 @@ def doubling(total: int, first: int = 10, last: int = 1280, mean: float = -1.1, 
   Raises:
     InputError: numbers of steps or of levels that make no curriculum.
   """
-  _at_least("total", total, 1)
-  _at_least("first", first, 1)
-  _at_least("last", last, first)
+  at_least(1, total=total, first=first)
+  at_least(first, last=last)
   doublings = math.log2(last // first)
   each = max(int(total / (doublings + 1)), 1)
 
@@ -127,7 +126,7 @@ def doubling(total: int, first: int = 10, last: int = 1280, mean: float = -1.1, 
 
   def draw(key, path, size, step):
     num = number(step)
-    ends = (jnp.log(_level(path, jnp.asarray([path.t_min, path.t_max]))) - mean) / std
+    ends = (jnp.log(noise_level(path, jnp.asarray([path.t_min, path.t_max]))) - mean) / std
     low, high = ndtr(ends)
     noise = jnp.exp(mean + std * ndtri(low + (high - low) * jax.random.uniform(key, (size,))))
     a, b = jnp.exp((ends * std + mean) / _RHO)
@@ -157,12 +156,11 @@ def tuning(
   Raises:
     InputError: no steps or no stages.
   """
-  _at_least("total", total, 1)
-  _at_least("stages", stages, 1)
+  at_least(1, total=total, stages=stages)
   each = max(total // stages, 1)
 
   def draw(key, path, size, step):
-    low, high = _level(path, jnp.asarray([path.t_min, path.t_max]))
+    low, high = noise_level(path, jnp.asarray([path.t_min, path.t_max]))
     t = jnp.clip(jnp.exp(mean + std * jax.random.normal(key, (size,))), 1.001 * low, high)
     stage = jnp.minimum(step // each, stages - 1) + 1
     r = jnp.maximum(t * (1 - (1 + k * jax.nn.sigmoid(-b * t)) / q**stage), low)
@@ -173,20 +171,11 @@ def tuning(
 
 def _adjacent(path: Gaussian, num: Array, i: Array) -> tuple[Array, Array]:
   """The times of levels i + 1 and i, 1 <= i < num."""
-  a, b = _level(path, jnp.asarray([path.t_min, path.t_max])) ** (1 / _RHO)
+  a, b = noise_level(path, jnp.asarray([path.t_min, path.t_max])) ** (1 / _RHO)
   level = lambda i: (a + (i - 1) / (num - 1) * (b - a)) ** _RHO
   t, s = _times(path, level(i + 1)), _times(path, level(i))
   return jnp.where(i + 1 == num, path.t_max, t), jnp.where(i == 1, path.t_min, s)
 
 
-def _level(path: Gaussian, t: Array) -> Array:
-  return jnp.exp(-half_log_snr(path, t))
-
-
 def _times(path: Gaussian, level: Array) -> Array:
   return time_at(path, -jnp.log(level))
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-  if value < least:
-    raise InputError(f"{name} = {value} should be at least {least}")

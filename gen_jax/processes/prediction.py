@@ -12,11 +12,11 @@ a quarter of log(sigma / alpha), on any path: networks know neither schedules no
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
+from gen_jax.ops.slope import value_and_slope
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.solvers.base import half_log_snr
 from gen_jax.types import Array
@@ -83,7 +83,7 @@ def velocity() -> Prediction:
   """
 
   def prediction(path, t):
-    (a, da), (s, ds) = (jax.jvp(f, (t,), (jnp.ones_like(t),)) for f in (path.alpha, path.sigma))
+    (a, da), (s, ds) = (value_and_slope(f, t) for f in (path.alpha, path.sigma))
     gain = s / (da * s - a * ds)
     return Preconditioning(-ds / s * gain, gain, 1 / jnp.sqrt(a**2 + s**2), -half_log_snr(path, t) / 4)
 

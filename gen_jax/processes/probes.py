@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import require
+from gen_jax.errors import at_least
 from gen_jax.family import State
 from gen_jax.processes.conditional import Conditional
 from gen_jax.processes.gaussian import Gaussian
@@ -33,8 +33,8 @@ class Probed(Conditional):
 
   def __post_init__(self):
     super().__post_init__()
-    require(probes=(self.probes, self.probes >= 0, "at least 0"))
-    require(probe_every=(self.probe_every, self.probe_every >= 1, "at least 1"))
+    at_least(0, probes=self.probes)
+    at_least(1, probe_every=self.probe_every)
 
   @abc.abstractmethod
   def transport(self, key: Key, params: PyTree, noise: Array, cond: Cond = None) -> Array:

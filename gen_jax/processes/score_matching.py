@@ -11,6 +11,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from gen_jax.ops.divergence import Divergence, Exact, Hutchinson
+from gen_jax.ops.shapes import sum_flat
 from gen_jax.types import Array, Key
 
 Field = Callable[[Array], Array]
@@ -22,7 +23,7 @@ def denoising() -> Objective:
 
   def objective(field, key, x, slope):
     del key
-    return _square(field(x) - slope) / 2
+    return sum_flat(jnp.square(field(x) - slope)) / 2
 
   return objective
 
@@ -60,11 +61,6 @@ def _divergence(divergence: Divergence) -> Objective:
   def objective(field, key, x, slope):
     del slope
     value, growth = divergence(field, x, divergence.probes(key, x))
-    return growth.mean(-1) + _square(value) / 2
+    return growth.mean(-1) + sum_flat(jnp.square(value)) / 2
 
   return objective
-
-
-def _square(x: Array) -> Array:
-  """|x|^2 of each example, [B]."""
-  return jnp.square(x).reshape(len(x), -1).sum(-1)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import InputError, require
+from gen_jax.errors import InputError, at_least
 from gen_jax.family import HasDenoiser, State, entries
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
@@ -59,7 +59,7 @@ class Student(Probed):
 
   def __post_init__(self):
     super().__post_init__()
-    require(steps=(self.steps, self.steps >= 1, "at least 1"))
+    at_least(1, steps=self.steps)
     if self.teacher is not None:
       self._check("teacher", self.teacher, HasDenoiser)
     if self.start is not None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gen_jax.errors import require
+from gen_jax.errors import at_least, require
 from gen_jax.ops.draws import systematic
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.solvers.grids import time_at
@@ -90,7 +90,7 @@ def levels(num: int = 1000) -> Times:
   Raises:
     InputError: none.
   """
-  require(num=(num, num >= 1, "at least 1"))
+  at_least(1, num=num)
 
   def times(key, path, size):
     index = jax.random.randint(key, (size,), 0, num)

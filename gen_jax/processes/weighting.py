@@ -7,10 +7,10 @@ times it. What a noise level counts for in all is this weight times the density 
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import require
+from gen_jax.ops.slope import value_and_slope
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.solvers.base import half_log_snr
 from gen_jax.types import Array
@@ -96,4 +96,4 @@ def _snr(path: Gaussian, t: Array) -> Array:
 
 def _fall(path: Gaussian, t: Array) -> Array:
   """-d/dt log(alpha / sigma), positive."""
-  return -jax.jvp(lambda t: half_log_snr(path, t), (t,), (jnp.ones_like(t),))[1]
+  return -value_and_slope(lambda t: half_log_snr(path, t), t)[1]

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from gen_jax.data.base import Source, label
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, at_least
 from gen_jax.family import Family, HasBound, HasLatents, HasLogProb, HasReport
 from gen_jax.metrics import frechet
 from gen_jax.metrics.classes import classes
@@ -71,10 +71,9 @@ class Evaluate:
   judge: Judge | None = part("metrics", None)
 
   def __post_init__(self):
-    least = {"num": self.neighbours + 1, "neighbours": 1, "batch_size": 1, "likelihood_num": 0, "importance": 1}
-    for name, value in least.items():
-      if getattr(self, name) < value:
-        raise InputError(f"evaluate.{name} = {getattr(self, name)} should be at least {value}")
+    at_least(1, "evaluate.", neighbours=self.neighbours, batch_size=self.batch_size, importance=self.importance)
+    at_least(self.neighbours + 1, "evaluate.", num=self.num)
+    at_least(0, "evaluate.", likelihood_num=self.likelihood_num)
 
   def check(self, source: Source) -> None:
     """Raises InputError for data that cannot be scored like that."""

@@ -11,7 +11,7 @@ import jax
 import ml_collections
 
 from gen_jax.data.feed import feed
-from gen_jax.errors import InputError, one_line
+from gen_jax.errors import InputError, at_least, one_line
 from gen_jax.family import Family, State, count
 from gen_jax.run import checkpoint, evaluate, sample, writer
 from gen_jax.run import compile as compiling
@@ -58,13 +58,10 @@ class Train:
   max_resident_bytes: int = 2**30
 
   def __post_init__(self):
-    least = dict.fromkeys(("steps", "batch_size", "log_every", "save_every", "keep", "num_samples"), 1)
-    least |= {"sample_every": 0, "max_resident_bytes": 0}
-    if self.steps_per_dispatch != "auto":
-      least["steps_per_dispatch"] = 1
-    for name, value in least.items():
-      if getattr(self, name) < value:
-        raise InputError(f"train.{name} = {getattr(self, name)} should be at least {value}")
+    positive = ("steps", "batch_size", "log_every", "save_every", "keep", "num_samples")
+    positive += () if self.steps_per_dispatch == "auto" else ("steps_per_dispatch",)
+    at_least(1, "train.", **{name: getattr(self, name) for name in positive})
+    at_least(0, "train.", sample_every=self.sample_every, max_resident_bytes=self.max_resident_bytes)
 
 
 def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trained:

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
-from gen_jax.errors import require
+from gen_jax.errors import at_least, require
 from gen_jax.ops.shapes import expand
-from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr
+from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr, noise_level
 from gen_jax.solvers.history import History, empty, integrals, unfelt
 from gen_jax.types import Array
 
@@ -73,8 +73,8 @@ def sa_solver(
       s_min and s_max.
   """
   high = math.inf if s_max is None else s_max
-  require(predictor=(predictor, predictor >= 1, "at least 1"))
-  require(corrector=(corrector, corrector >= 0, "at least 0"), tau=(tau, tau >= 0, "at least 0"))
+  at_least(1, predictor=predictor)
+  at_least(0, corrector=corrector, tau=tau)
   require(b=(b, b in (None, "h"), "h or None"), s_min=(s_min, s_min < high, f"below s_max = {s_max}"))
   return _adams(predictor, corrector, tau, _SIZES[b] if b else None, s_min, high)
 
@@ -84,7 +84,7 @@ def _adams(predictor, corrector, tau, size=None, low=0.0, high=math.inf):
 
   def tau_of(p, t):
     """That of a step which begins at t, of the shape of t."""
-    level = jnp.exp(-half_log_snr(p, t))
+    level = noise_level(p, t)
     return jnp.where((low <= level) & (level <= high), tau, 0.0)
 
   def step(p, key, x, t, s, carry):

@@ -13,6 +13,7 @@ import numpy as np
 
 from gen_jax.errors import InputError
 from gen_jax.ops.shapes import expand
+from gen_jax.ops.slope import value_and_slope
 from gen_jax.types import Array, Key, PyTree
 
 SLACK = 1e-5  # relative: what rounding to float32 may add to a time
@@ -187,6 +188,11 @@ def half_log_snr(path: Any, t: Array) -> Array:
   return jnp.log(path.alpha(t)) - jnp.log(path.sigma(t))
 
 
+def noise_level(path: Any, t: Array) -> Array:
+  """sigma / alpha, the sigma of EDM on any path, of the shape of t; grows with t."""
+  return path.sigma(t) / path.alpha(t)
+
+
 def width(path: Any, t: Array, s: Array) -> Array:
   """h, the width of a step from t to s in lambda = log(alpha / sigma)."""
   return half_log_snr(path, s) - half_log_snr(path, t)
@@ -312,5 +318,4 @@ def _only(kind: type, problem: Problem) -> Any:
 
 def _slope(f: Callable[[Array], Array], t: Array, x: Array) -> tuple[Array, Array]:
   """f and df/dt at t, shaped to broadcast against x."""
-  value, slope = jax.jvp(f, (t,), (jnp.ones_like(t),))
-  return expand(value, x), expand(slope, x)
+  return tuple(expand(a, x) for a in value_and_slope(f, t))

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 
 from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
-from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr, with_eps
+from gen_jax.ops.slope import value_and_slope
+from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr, noise_level, with_eps
 from gen_jax.solvers.history import empty, integrals
 
 # What eps is a polynomial in: (its value at t, the ratio's slope there as a function of the value).
 _VARIABLES = {
-  "t": (lambda p, t: t, lambda p, u: jax.jvp(lambda t: _ratio(p, t), (u,), (jnp.ones_like(u),))[1]),
-  "rho": (lambda p, t: _ratio(p, t), lambda p, u: jnp.ones_like(u)),
+  "t": (lambda p, t: t, lambda p, u: value_and_slope(lambda t: noise_level(p, t), u)[1]),
+  "rho": (noise_level, lambda p, u: jnp.ones_like(u)),
   "log_rho": (lambda p, t: -half_log_snr(p, t), lambda p, u: jnp.exp(u)),
 }
 
@@ -94,7 +95,3 @@ def _pndm(p, key, x, t, s, carry):
 
 
 pndm = Solver(_pndm, of=as_semilinear, init=lambda x: (empty(x, 4), 0), order=2, startup=(3, 3, 3))
-
-
-def _ratio(p, t):
-  return p.sigma(t) / p.alpha(t)

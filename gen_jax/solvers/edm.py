@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from gen_jax.errors import require
 from gen_jax.ops.shapes import expand
-from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr, with_eps
+from gen_jax.ops.slope import value_and_slope
+from gen_jax.solvers.base import Solver, as_semilinear, half_log_snr, noise_level, with_eps
 
 
 def _heun(p, key, x, t, s, carry):
@@ -46,7 +47,7 @@ def churn(gamma: float = 0.1, s_min: float = 0.05, s_max: float = 50.0, s_noise:
   gamma = min(gamma, 2**0.5 - 1)
 
   def step(p, key, x, t, s, carry):
-    ratio = p.sigma(t) / p.alpha(t)
+    ratio = noise_level(p, t)
     grow = jnp.where((s_min <= ratio) & (ratio <= s_max), gamma, 0.0).astype(x.dtype)
     up = _time_above(p, t, jnp.log1p(grow))
     noise = s_noise * p.alpha(up) * ratio * jnp.sqrt((1 + grow) ** 2 - 1)
@@ -65,7 +66,7 @@ def _time_above(p, t, rise):
   start = log_ratio(t)
 
   def newton(i, u):
-    at, slope = jax.jvp(log_ratio, (u,), (jnp.ones_like(u),))
+    at, slope = value_and_slope(log_ratio, u)
     return u + (start + rise * jnp.minimum((i + 1) / 4, 1.0) - at) / slope
 
   return jax.lax.fori_loop(0, 8, newton, t)

@@ -151,7 +151,7 @@ def test_images(fields, adversary):
   "fields, message",
   [
     (dict(turns=0), "turns = 0 should be at least 1"),
-    (dict(adversary=dict(r1=-1.0)), "r1 = -1.0 should not be negative"),
+    (dict(adversary=dict(r1=-1.0)), "r1 = -1.0 should be at least 0"),
     (dict(adversary=dict(game="adversarial.hnge")), "did you mean 'adversarial.hinge'"),
   ],
 )

@@ -215,7 +215,7 @@ def test_samples_are_drawn_or_means():
   [
     (dict(likelihood="likelihoods.Bernoulli"), "17 levels"),
     (dict(latent=0), "latent = 0"),
-    (dict(beta=-1.0), "beta = -1.0 should not be negative"),
+    (dict(beta=-1.0), "beta = -1.0 should be at least 0"),
     (dict(likelihood="likelihoods.Bernouli"), "did you mean 'likelihoods.Bernoulli'"),
   ],
 )
