@@ -14,6 +14,8 @@ def measure(file: str | BinaryIO) -> tuple[int, int]:
   """(height, width) of an image as it is meant to be seen, from its header."""
   with Image.open(file, formats=FORMATS) as image:
     width, height = image.size
+    if image.format == "PNG" and "exif" not in image.info:  # to look for it further on, Pillow would decode the pixels
+      return height, width
     return (width, height) if image.getexif().get(_ORIENTATION) in _SIDEWAYS else (height, width)
 
 

@@ -1,6 +1,7 @@
 """Files from the web, checked."""
 
 import hashlib
+import http.client
 import os
 import shutil
 import tempfile
@@ -26,12 +27,15 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
     try:
       with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
         shutil.copyfileobj(response, part)
+        size = response.headers.get("Content-Length", part.tell())
+      if part.tell() != int(size):
+        raise OSError(f"{part.tell()} bytes of {size} came")
       part.flush()
       if digest(Path(part.name)) != sha256:
         raise InputError(f"{url} is not the file it used to be: get it elsewhere and set data.manual_dir")
       os.replace(part.name, target)
-    except OSError as e:
-      remedy = f"put {target.name} in a folder and set data.manual_dir to it"
+    except (OSError, http.client.HTTPException) as e:
+      remedy = f"give the command again, or put {target.name} in a folder and set data.manual_dir to it"
       raise InputError(f"could not download {url} ({e}): {remedy}") from None
     finally:
       Path(part.name).unlink(missing_ok=True)

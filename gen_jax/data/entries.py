@@ -21,9 +21,9 @@ def rows(entry: Entry, value: Any, num: int) -> np.ndarray:
     value = np.asarray(value)
   except ValueError:  # rows of several lengths
     value = np.empty(0, object)
-  if value.dtype.kind not in "USbuif":
-    raise InputError(f"{entry.name} should be numbers or texts, in rows of one length")
-  if value.dtype.kind in "US":
+  if value.dtype.kind not in "Ubuif":
+    raise InputError(f"{entry.name} should be numbers or strings, in rows of one length")
+  if value.dtype.kind == "U":
     if entry.kind != "text":
       raise InputError(f"{entry.name} = {str(value.reshape(-1)[0])!r} should be a number")
     value = np.stack([text(str(v), entry.shape[0], entry.name) for v in value.reshape(-1)])

@@ -1,7 +1,7 @@
 """Batches for the loop: the same pure function of (seed, step), from memory on the device or streamed from the host.
 
-A feed has three parts. `store` goes to the compiled step as an argument; `chunk(step, num)` is what the host prepares
-for `num` steps; `batch(store, item)` is traced into the step and turns one item of a chunk into a batch:
+A feed has three parts. `store` goes to the compiled step as an argument; `chunk(step, num, size)` is what the host
+prepares for `num` steps; `batch(store, item)` is traced into the step and turns one item of a chunk into a batch:
 
     def chunk_of_steps(state, store, chunk):
       return lax.scan(lambda state, item: family.step(..., state, feed.batch(store, item)), state, chunk)
@@ -34,8 +34,8 @@ class Feed(Protocol):
   source: Source
   store: PyTree
 
-  def chunk(self, step: int, num: int) -> PyTree:
-    """What steps step .. step + num - 1 need from the host; every leaf has a leading axis `num`."""
+  def chunk(self, step: int, num: int, size: int) -> PyTree:
+    """What steps step .. step + num - 1 need from the host; every leaf has a leading axis, with zeros up to `size`."""
 
   def batch(self, store: PyTree, item: PyTree) -> Batch:
     """The batch of one step; traceable. `item` is a chunk without its leading axis."""
@@ -83,11 +83,11 @@ class Resident:
     rows = split[np.arange(len(split))]
     self.store = {k: _to_device(v, everywhere, v.shape) for k, v in rows.items()}
 
-  def chunk(self, step: int, num: int) -> PyTree:
+  def chunk(self, step: int, num: int, size: int) -> PyTree:
     """Where each batch begins: a few bytes a step."""
     steps = np.arange(step, step + num)
     epoch, start = order.locate(steps, self._batch_size, self._n)
-    return {"step": steps.astype(np.uint32), "epoch": epoch, "start": start}
+    return _filled({"step": steps.astype(np.uint32), "epoch": epoch, "start": start}, size)
 
   def batch(self, store: PyTree, item: PyTree) -> Batch:
     """Gathers the rows of one step and prepares them."""
@@ -121,21 +121,22 @@ class Stream:
     self._mine = _local_rows(sharding, batch_size)
     self._threads, self._prefetch = num_threads, prefetch
     self._next, self._batches = None, None
-    self._asked, self._chunk = None, None
+    self._asked, self._rows = None, None
 
-  def chunk(self, step: int, num: int) -> PyTree:
-    """The raw rows of `num` batches, on the devices; asked for again, as the first ones are, they are still there."""
+  def chunk(self, step: int, num: int, size: int) -> PyTree:
+    """The raw rows of `num` batches, on the devices; those of the last call are not read again."""
     if (step, num) != self._asked:
-      self._asked, self._chunk = (step, num), self._read(step, num)
-    return self._chunk
+      self._asked, self._rows = (step, num), self._read(step, num)
+    steps = np.arange(step, step + num, dtype=np.uint32)
+    # Filled up on the host: on devices every `num` would be a program of its own.
+    return {**_filled({"step": steps}, size), "raw": jax.tree.map(self._put, _filled(self._rows, size))}
 
-  def _read(self, step: int, num: int) -> PyTree:
+  def _read(self, step: int, num: int) -> dict[str, np.ndarray]:
     if step != self._next:
       self._batches = self._read_from(step)
     self._next = step + num
     batches = [next(self._batches) for _ in range(num)]
-    rows = {k: np.stack([b[k] for b in batches]) for k in batches[0]}
-    return {"step": np.arange(step, step + num, dtype=np.uint32), "raw": {k: self._put(v) for k, v in rows.items()}}
+    return {k: np.stack([b[k] for b in batches]) for k in batches[0]}
 
   def batch(self, store: PyTree, item: PyTree) -> Batch:
     """Prepares the rows of one step."""
@@ -163,6 +164,12 @@ class Stream:
 
 def _key(seed: int, step: jax.Array) -> Key:
   return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _STREAM), step)
+
+
+def _filled(arrays: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+  """`arrays` with zeros up to `size` rows."""
+  fill = lambda a: np.concatenate([a, np.zeros((size - len(a), *a.shape[1:]), a.dtype)]) if len(a) < size else a
+  return {k: fill(a) for k, a in arrays.items()}
 
 
 def _to_device(rows: np.ndarray, sharding: NamedSharding | None, shape: tuple[int, ...]) -> jax.Array:

@@ -40,8 +40,9 @@ class Pair:
     return dataclasses.replace(of, extra=(*of.extra, Entry(name="start", kind=of.kind, shape=of.shape)))
 
   def split(self, name: SplitName) -> Split:
-    """Rows of one split, as many as the data have."""
-    return _Joined(self.data.split(name), self.start.split(name))
+    """Rows of one split: to train on, as many as the larger set has; to score with, as many as the data have."""
+    data, start = self.data.split(name), self.start.split(name)
+    return _Joined(data, start, max(len(data), len(start)) if name == "train" else len(data))
 
   def prepare(self, key: Key, raw: Batch, training: bool) -> Batch:
     """Both as their sources prepare them."""
@@ -66,13 +67,16 @@ class KnownPair(Pair):
 
 
 class _Joined:
-  """A split and rows of another, which begins again where it is shorter."""
+  """`num` rows of two splits: one that is shorter begins again, and of one that is longer they are evenly spread."""
 
-  def __init__(self, data: Any, start: Any):
-    self._data, self._start = data, start
+  def __init__(self, data: Any, start: Any, num: int):
+    self._data, self._start, self._num = data, start, num
 
   def __len__(self) -> int:
-    return len(self._data)
+    return self._num
 
   def __getitem__(self, index: np.ndarray) -> dict[str, np.ndarray]:
-    return {**self._data[index], "start": self._start[index % len(self._start)]["x"]}
+    return {**self._data[self._of(self._data, index)], "start": self._start[self._of(self._start, index)]["x"]}
+
+  def _of(self, split: Any, index: np.ndarray) -> np.ndarray:
+    return index % len(split) if len(split) < self._num else index * len(split) // self._num

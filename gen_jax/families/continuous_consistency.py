@@ -12,7 +12,7 @@ from gen_jax.ops.shapes import expand, mean_flat
 from gen_jax.processes import uncertainty
 from gen_jax.processes.consistency import ConsistencyModel
 from gen_jax.processes.gaussian import Gaussian
-from gen_jax.processes.prediction import Prediction
+from gen_jax.processes.prediction import Preconditioning, Prediction
 from gen_jax.processes.times import Times
 from gen_jax.resolve import part
 from gen_jax.types import Array, Batch, Key, Metrics, PyTree
@@ -52,9 +52,8 @@ class ContinuousConsistency(ConsistencyModel):
 
   def __post_init__(self):
     super().__post_init__()
-    around, sine = self.prediction(self.path, self._places), self._sine(self._places)
-    cosine = jnp.sqrt(1 - sine**2)
-    if not jnp.allclose(jnp.abs(around.gain) * around.scale * cosine, around.skip * sine, rtol=1e-2, atol=1e-4):
+    sine, cosine = self._angle(self.prediction(self.path, self._places), self._places)
+    if not jnp.allclose(sine**2 + cosine**2, 1, atol=1e-2):
       raise InputError("prediction: continuous-time consistency needs prediction.v or prediction.edm")
     if self.times.start():
       raise InputError("times.importance learns from losses, which say little here: choose times.lognormal")
@@ -68,9 +67,8 @@ class ContinuousConsistency(ConsistencyModel):
     xt, eps = path.perturb(key_eps, x, t)
     if self.teacher is not None:
       eps = path.problem(self.teach(state.extra, batch)).eps(t, xt)
-    around, sine = self.prediction(path, t), self._sine(t)
-    (z, time), s = around.inputs(xt), expand(sine, xt)
-    c = jnp.sqrt(1 - s**2)
+    around = self.prediction(path, t)
+    (z, time), (s, c) = around.inputs(xt), (expand(a, xt) for a in self._angle(around, t))
     dz = (eps - s * z) / c  # cos(u) eps - sin(u) x0, as z = cos(u) x0 + sin(u) eps
 
     sign = -jnp.sign(around.gain[0])
@@ -92,6 +90,10 @@ class ContinuousConsistency(ConsistencyModel):
     key_net, key_uncertainty = jax.random.split(key)
     return {**super()._init(key_net, batch), "uncertainty": uncertainty.init(self.uncertainty, key_uncertainty)}
 
-  def _sine(self, t: Array) -> Array:
-    """sin(u), of the shape of t: the share of noise in what the network sees."""
-    return self.path.sigma(t) * self.prediction(self.path, t).scale
+  def _angle(self, around: Preconditioning, t: Array) -> tuple[Array, Array]:
+    """sin(u) and cos(u), of the shape of t: the shares of noise and data in what the network sees.
+
+    The latter is not taken from the former, which near pure noise is 1 in float32.
+    """
+    sigma = self.path.sigma(t)
+    return sigma * around.scale, around.skip * sigma / jnp.abs(around.gain)

@@ -61,6 +61,8 @@ class DistributionMatching(Distilled):
 
   def __post_init__(self):
     super().__post_init__()
+    if not self.teacher.family.has_score:
+      raise InputError("teacher: it was trained on coupled pairs, and has no score: choose a run of independent ones")
     lay(self.grid, self.path, self.steps)  # what does not fit is refused here
     if self.times.start():
       raise InputError("times: there is no loss to learn them from: choose a fixed density, such as times.uniform")

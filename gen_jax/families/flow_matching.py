@@ -60,7 +60,7 @@ class FlowMatching(Denoising, Probed):
 
   def __post_init__(self):
     super().__post_init__()
-    if not self._independent:
+    if not self.has_score:
       if self.solver.stochastic:
         raise InputError("this solver adds noise, which needs a score: with coupled pairs choose one such as ode.heun")
       if self.likelihood.variational:
@@ -83,8 +83,8 @@ class FlowMatching(Denoising, Probed):
     return state.replace(extra={**state.extra, "pairs": self._made(key_pairs), **probed})
 
   @property
-  def _independent(self) -> bool:
-    """Whether xt is the data with Gaussian noise, so that the denoiser is a score."""
+  def has_score(self) -> bool:
+    """Whether the denoiser is a score: xt is the data with noise that knows nothing of them."""
     return self.teacher is None and self.coupling.independent
 
   def _pairs(self, key: Key, state: State, batch: Batch) -> tuple[Batch, Array]:

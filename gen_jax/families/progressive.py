@@ -1,6 +1,7 @@
 """Progressive distillation: a student does in one step what its teacher does in two, again and again."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 from gen_jax.errors import InputError, at_least
 from gen_jax.family import State
 from gen_jax.ops.shapes import expand, mean_flat
+from gen_jax.processes.guidance import OnPath
 from gen_jax.processes.student import Distilled, jump
 from gen_jax.processes.weighting import Weighting
 from gen_jax.resolve import part
@@ -50,6 +52,10 @@ class Progressive(Distilled):
       if not np.allclose(theirs.stops, span(self.grid, self.path, ours), rtol=1e-4):
         raise InputError("teacher: it was trained at other times: set grid to that of the run")
 
+  @property
+  def _teachers(self) -> Any:
+    return OnPath | Progressive
+
   def init(self, key: Key, batch: Batch) -> State:
     """The state before the first step, with the network of the teacher."""
     state = super().init(key, batch)
@@ -88,6 +94,13 @@ class Progressive(Distilled):
   def denoiser(self, params: PyTree, cond: Cond = None):
     """denoise(t, xt) -> what a step from t takes for the data: meant for the times of its steps, to distil further."""
     return self._denoise(params, cond)
+
+  def _ends(self, noise: Array, cond: Cond) -> Array:
+    """Those of the teacher's own steps, where they are all that its estimates are for."""
+    run = self.teacher
+    if isinstance(run.family, Progressive):
+      return run.family.transport(jax.random.key(0), run.params, noise, cond)
+    return super()._ends(noise, cond)
 
   @property
   def stops(self) -> Array:

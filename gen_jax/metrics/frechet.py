@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.errors import InputError
+from gen_jax.ops import host
 
 _ROWS, _STRIP = 256, 512  # examples that are summed at once, and rows of their scatter
 
@@ -58,7 +59,7 @@ def moments(x: np.ndarray) -> Moments:
   x = np.asarray(x)
   mean = x.mean(0, dtype=np.float64)
   dim = len(mean)
-  with jax.enable_x64(True), jax.default_device(_host()):
+  with jax.enable_x64(True), jax.default_device(host.device()):
     strips = [jnp.zeros((min(_STRIP, dim - i), min(i + _STRIP, dim)), jnp.float64) for i in range(0, dim, _STRIP)]
     for start in range(0, len(x), _ROWS):
       strips = _add(strips, x[start : start + _ROWS], mean)
@@ -66,14 +67,6 @@ def moments(x: np.ndarray) -> Moments:
   for i, strip in zip(range(0, dim, _STRIP), strips, strict=True):
     scatter[i : i + _STRIP, : strip.shape[1]] = strip
   return Moments(len(x), mean, scatter)
-
-
-def _host() -> jax.Device:
-  """The CPU, where there are 64 bits; the default device, where JAX_PLATFORMS leaves it out."""
-  try:
-    return jax.local_devices(backend="cpu")[0]
-  except RuntimeError:
-    return jax.local_devices()[0]
 
 
 @functools.partial(jax.jit, donate_argnums=0)

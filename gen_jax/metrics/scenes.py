@@ -12,6 +12,7 @@ from gen_jax.errors import InputError, near
 from gen_jax.metrics import features
 from gen_jax.metrics.features import Extractor
 
+_READERS = {28: features.mnist, 8: features.digits}  # by the size of their digits
 _MARGIN = 1  # pixels around a box that still belong to it
 _FAINT = 0.02  # share of a window that is ink: with less there is no digit to read
 
@@ -47,16 +48,19 @@ class Reader:
   """For `evaluate.judge`: whether samples show what their conditions ask for."""
 
   def check(self, source: Any) -> None:
-    """Raises InputError for data of another kind."""
+    """Raises InputError for data of another kind, or digits of a size that there is no classifier for."""
     if not isinstance(source, DigitScenes):
       raise InputError(f"scenes.Reader reads digit scenes, not {type(source).__name__}: set evaluate.judge to None")
+    if (side := source.digits.spec.shape[0]) not in _READERS:
+      raise InputError(f"scenes.Reader reads no digits of {side} pixels: set evaluate.judge to None")
 
   def score(
     self, source: DigitScenes, conditions: tuple[str, ...], rows: dict[str, np.ndarray], x: np.ndarray
   ) -> dict[str, float]:
     """Whether samples show what their conditions ask for, and, as `*_floor`, whether the real scenes do.
 
-    Told only in words or by a class, the places are those that words have; otherwise they are the boxes of the scene.
+    Told a class alone, it is one digit anywhere; told in words, two at the places that words have; otherwise the
+    places are the boxes of the scene.
 
     Args:
       source: the data.
@@ -70,10 +74,14 @@ class Reader:
     self.check(source)
     if not conditions:
       return {}
-    worded = set(conditions) <= {"label", "caption", "embedding"}
     size = source.spec.shape[:2]
-    asked = of_captions(rows["caption"], size) if worded else of_boxes(rows["boxes"], size)
-    extractor = {28: features.mnist, 8: features.digits}[source.digits.spec.shape[0]]()
+    if set(conditions) == {"label"}:
+      asked = of_labels(rows["label"], size)
+    elif set(conditions) <= {"label", "caption", "embedding"}:
+      asked = of_captions(rows["caption"], size)
+    else:
+      asked = of_boxes(rows["boxes"], size)
+    extractor = _READERS[source.digits.spec.shape[0]]()
     found, floor = (scenes(images, asked, source.side, extractor) for images in (x, rows["x"]))
     names = ("digits_found", "scenes_right", "stray_ink")
     out = {}
@@ -119,6 +127,12 @@ def of_boxes(boxes: np.ndarray, size: tuple[int, int]) -> Asked:
   full = (sides[..., 2:] > sides[..., :2]).all(-1)
   margin = _MARGIN * np.array([-1, -1, 1, 1])
   return Asked(np.where(full, label, -1), np.where(full[..., None], np.round(sides) + margin, 0).astype(np.int64))
+
+
+def of_labels(labels: np.ndarray, size: tuple[int, int]) -> Asked:
+  """What classes [N] ask for: one digit anywhere on a canvas of (height, width) pixels."""
+  classes = np.stack([labels, np.full_like(labels, -1)], axis=-1)
+  return Asked(classes, np.broadcast_to(np.array([0, 0, *size]), (*classes.shape, 4)))
 
 
 def of_captions(captions: np.ndarray, size: tuple[int, int]) -> Asked:

@@ -139,7 +139,7 @@ def train(source: Source, recipe: Recipe, log=print) -> dict[str, Array]:
   weights = initialize(key_init, recipe, spec.shape, spec.classes)
   opt, values = tx.init(weights), []
   for i in range(recipe.epochs * steps):
-    item = jax.tree.map(lambda a: a[0], rows.chunk(i, 1))
+    item = jax.tree.map(lambda a: a[0], rows.chunk(i, 1, 1))
     weights, opt, value = step(weights, opt, rows.store, item, i)
     values.append(value)
     if (i + 1) % steps == 0:

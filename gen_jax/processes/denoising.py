@@ -77,6 +77,11 @@ class Denoising(Conditional):
     calls = self.solver.calls(self.steps)
     return None if calls is None else (calls + 1) * self.guidance.evaluations
 
+  @property
+  def has_score(self) -> bool:
+    """Whether the denoiser is a score: not where noise was chosen for the example that it is added to."""
+    return True
+
   def bound(self, num: int = 1) -> str:
     """Which bound `log_prob_bound` is, whatever the number of draws."""
     del num

@@ -128,15 +128,17 @@ def sigmoid(
     t_max: where sampling starts; at t = 1 nothing is left of the data.
   """
   require(tau=(tau, tau > 0, "positive"), end=(end, end > start, "above start"))
-  least = (end - start) / 120
+  least = max(end - start, abs(start), abs(end)) / 170
   require(tau=(tau, tau >= least, f"at least {least:g}, below which float32 overflows"))
   _check_times(t_min, t_max, 1.0)
   v0, v1 = start / tau, end / tau
   width = v1 - v0
-  whole = lambda t: math.sinh(width / 2) * jnp.cosh((v0 + width * t) / 2)
+  # Root by root: the products have exponents beyond those of float32.
+  part = lambda t: jnp.sqrt(jnp.sinh(width * t / 2) / math.sinh(width / 2))
+  slope = lambda v, t: jnp.sqrt(math.cosh(v / 2) / jnp.cosh((v0 + width * t) / 2))
   return Gaussian(
-    alpha=lambda t: jnp.sqrt(jnp.sinh(width * (1 - t) / 2) * math.cosh(v0 / 2) / whole(t)),
-    sigma=lambda t: jnp.sqrt(jnp.sinh(width * t / 2) * math.cosh(v1 / 2) / whole(t)),
+    alpha=lambda t: part(1 - t) * slope(v0, t),
+    sigma=lambda t: part(t) * slope(v1, t),
     t_min=t_min,
     t_max=t_max,
   )

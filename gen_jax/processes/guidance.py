@@ -194,9 +194,18 @@ def autoguided(denoise: Denoise, guide: Denoise, weight: float) -> Denoise:
 
 @runtime_checkable
 class OnPath(HasDenoiser, Protocol):
-  """A dataclass whose denoiser is for data on a Gaussian path, and may be guided."""
+  """A dataclass whose denoiser is for data on a Gaussian path, and may be guided.
+
+  Attributes:
+    guidance: what it is guided by.
+    has_score: whether the denoiser is a score: that of data to which noise was added that knows nothing of them.
+  """
 
   guidance: Guidance
+
+  @property
+  def has_score(self) -> bool:
+    """See the attributes."""
 
   def path_of(self, params: PyTree) -> Gaussian:
     """The path of a model with these parameters."""
@@ -240,11 +249,13 @@ class Auto:
     return 1 if self.weight == 1.0 else 2
 
   def check(self, spec: Spec, conditions: tuple[str, ...], cond_dropout: float) -> None:
-    """Raises InputError for a guide that does not denoise, is of other data, or has more conditions."""
+    """Raises InputError for a guide that does not denoise, has no score, is of other data, or has more conditions."""
     del cond_dropout
     guide = self.guide.family
     if not isinstance(guide, OnPath):
       raise InputError(f"guidance.guide: {type(guide).__name__} does not denoise: choose a run of a diffusion model")
+    if not guide.has_score:
+      raise InputError("guidance.guide: it was trained on coupled pairs, and has no score: choose another run")
     if guide.spec.shape != spec.shape:
       raise InputError(f"guidance.guide: its data have the shape {guide.spec.shape}, these {spec.shape}")
     unknown = set(guide.conditions) - set(conditions)

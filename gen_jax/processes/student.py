@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError, at_least
-from gen_jax.family import HasDenoiser, State, entries
+from gen_jax.family import State, entries
 from gen_jax.ops.shapes import expand
 from gen_jax.processes.gaussian import Gaussian
 from gen_jax.processes.guidance import SLACK, OnPath, moved, reach
@@ -61,10 +61,15 @@ class Student(Probed):
     super().__post_init__()
     at_least(1, steps=self.steps)
     if self.teacher is not None:
-      self._check("teacher", self.teacher, HasDenoiser)
+      self._check("teacher", self.teacher, self._teachers)
     if self.start is not None:
-      self._check("start", self.start, HasDenoiser if self.teacher is None else HasDenoiser | Student)
+      self._check("start", self.start, OnPath if self.teacher is None else OnPath | Student)
       self._check_network("start", self.start)
+
+  @property
+  def _teachers(self) -> Any:
+    """The kinds of families that can teach."""
+    return OnPath
 
   @property
   def evaluations(self) -> int:

@@ -14,13 +14,13 @@ import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import ml_collections
 
-from gen_jax.errors import InputError, in_short
+from gen_jax.errors import InputError, in_short, out_of_memory
 from gen_jax.family import State
 from gen_jax.run import config as configs
 from gen_jax.run import mesh as meshes
@@ -88,21 +88,20 @@ class Checkpoints:
     return final
 
   def restore(self, like: PyTree, warn=print) -> tuple[int, State] | None:
-    """(step, state) of the newest good checkpoint, or None where there is no checkpoint at all.
+    """(step, state) of the newest good checkpoint, or None where there is no checkpoint at all; every process calls it.
 
     Args:
       like: the state's shapes, dtypes and shardings, as jax.ShapeDtypeStruct.
       warn: is told of every checkpoint that cannot be used, and why.
 
     Raises:
-      InputError: there are checkpoints and none is good.
+      InputError: there are checkpoints and none is good; the processes see different ones.
     """
     reasons, tried = [], set()
     for other in sorted(self.folder.glob("[!.]*")):
       if other.name.isdecimal() and not _is_step(other.name) and meshes.is_main():
         warn(f"warning: {other} is no checkpoint: the name of one is its step")
-    while new := [step for step in self.steps() if step not in tried]:
-      step = new[-1]
+    while step := self._newest(tried):
       tried.add(step)
       try:
         return step, self._read(step, like)
@@ -120,6 +119,13 @@ class Checkpoints:
         "Put a good copy back, or start afresh in another --workdir"
       )
     return None
+
+  def _newest(self, tried: set[int]) -> int:
+    """The newest step that was not tried, 0 for none: in all processes the same."""
+    step = max((step for step in self.steps() if step not in tried), default=0)
+    if meshes.agree(step) != -meshes.agree(-step):
+      raise InputError(f"the processes see different checkpoints in {self.folder}: put --workdir where all share it")
+    return step
 
   def clear(self, step: int) -> None:
     """Makes room for what comes after `step`: sets aside what is unusable, deletes what an interruption left."""
@@ -157,12 +163,30 @@ class Checkpoints:
     import orbax.checkpoint as ocp
 
     folder = self.folder / str(step)
-    _verify(folder, self.config, like)
-    try:
-      with _quiet(), ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(folder / "state", like)
-    except Exception as e:  # orbax raises whatever lies below it
-      raise _Unusable(f"orbax cannot read it: {in_short(e)}") from e
+
+    def read():
+      try:
+        with _quiet(), ocp.StandardCheckpointer() as checkpointer:
+          return checkpointer.restore(folder / "state", like)
+      except Exception as e:  # orbax raises whatever lies below it
+        if out_of_memory(e):
+          raise
+        raise _Unusable(f"orbax cannot read it: {in_short(e)}") from e
+
+    _alike(lambda: _verify(folder, self.config, like))
+    return _alike(read)
+
+
+def _alike(read: Callable[[], Any]) -> Any:
+  """What `read` gives; where it fails in one process it does in all, so that no two go on from different steps."""
+  out = error = None
+  try:
+    out = read()
+  except Exception as e:
+    error = e
+  if meshes.agree(error is not None):
+    raise error or _Unusable("another process cannot use it")
+  return out
 
 
 def _is_step(name: str) -> bool:

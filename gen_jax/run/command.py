@@ -123,7 +123,7 @@ def _run(flags: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
   from gen_jax.run import mesh as meshes
   from gen_jax.run.load import load
 
-  meshes.check()
+  meshes.start()  # of several processes one writes
   compiling.use_cache()
   trained = load(flags.workdir, flags.raw, config=config)
   if flags.mode == "eval":

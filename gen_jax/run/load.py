@@ -12,6 +12,7 @@ import ml_collections
 
 from gen_jax.errors import InputError, one_line
 from gen_jax.family import Family
+from gen_jax.ops import host
 from gen_jax.run import checkpoint
 from gen_jax.run import config as configs
 from gen_jax.types import PyTree, Spec
@@ -66,8 +67,8 @@ def load(
   source, family = configs.build(config)
   with one_line("family"):
     shapes = jax.eval_shape(family.init, jax.random.key(0), _example(source.spec, config.train.batch_size))
-  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  like = checkpoint.abstract(shapes, here)
+  # On the host: of a state that was divided over devices, one may have room for no more than the parameters.
+  like = checkpoint.abstract(shapes, jax.sharding.SingleDeviceSharding(host.device()))
   differing = configs.differences(written.to_dict(), config.to_dict())
   try:
     found = checkpoint.Checkpoints(workdir, written).restore(like, warn=(lambda _: None) if differing else print)
@@ -83,7 +84,7 @@ def load(
     print(f"note: not as it was trained: {'; '.join(differing)}")
   step, state = found
   raw = raw or state.ema is None
-  params = state.params if raw else state.ema
+  params = jax.device_put(state.params if raw else state.ema, jax.local_devices()[0])
   made = dict(config=config, workdir=workdir, step=step, raw=raw, overrides=tuple(differing))
   return Trained(family=family, source=source, params=params, **made)
 

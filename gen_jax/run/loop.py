@@ -165,7 +165,7 @@ class Loop:
 
       return call
 
-    lowered = on_mesh(jitted.lower)(self._seed, self.like, self.feed.store, _fill(chunk, most), 0, 1)
+    lowered = on_mesh(jitted.lower)(self._seed, self.like, self.feed.store, _sized(chunk, most), 0, 1)
     return Program(on_mesh(jitted), names, most, on_mesh(lowered.compile))  # into the cache where `run` looks for it
 
   @property
@@ -180,7 +180,7 @@ class Loop:
   @functools.cached_property
   def _example(self) -> PyTree:
     """The data of a step, for its shapes."""
-    return self.feed.chunk(0, 1)
+    return self.feed.chunk(0, 1, 1)
 
   @functools.cached_property
   def _init(self) -> Callable[[Key, PyTree, PyTree], State]:
@@ -207,10 +207,7 @@ class Loop:
     options = self.options
     stops = [options.steps, *(step + n - step % n for n in (options.save_every, options.sample_every) if n)]
     num = min(pace, min(stops) - step)
-    if not num:
-      return 0, None
-    chunk = self.feed.chunk(step, num)
-    return num, _fill(chunk, most)
+    return num, self.feed.chunk(step, num, most) if num else None
 
   def _check_metrics(self, first: int, names: list[str], history: np.ndarray) -> None:
     """Raises InputError where a metric of the steps after `first` is not finite."""
@@ -248,14 +245,10 @@ def _item(chunk: PyTree, i: int | Array) -> PyTree:
   return jax.tree.map(lambda a: a[i], chunk)
 
 
-def _fill(chunk: PyTree, num: int) -> PyTree:
-  """`chunk` with zeros up to `num` rows, where it is: on the host or over the devices."""
-
-  def fill(a):
-    xp = jnp if isinstance(a, jax.Array) else np
-    return xp.concatenate([a, xp.zeros((num - len(a), *a.shape[1:]), a.dtype)]) if len(a) < num else a
-
-  return jax.tree.map(fill, chunk)
+def _sized(chunk: PyTree, num: int) -> PyTree:
+  """The shapes of `chunk` with `num` rows, and where on the devices they are."""
+  shape = lambda a: jax.ShapeDtypeStruct((num, *a.shape[1:]), a.dtype, sharding=getattr(a, "sharding", None))
+  return jax.tree.map(shape, chunk)
 
 
 def _is_finite(leaf: Array) -> bool:

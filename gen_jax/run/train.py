@@ -127,10 +127,10 @@ def _prepare(loop: Loop, scoring: evaluate.Evaluate) -> tuple[int, State, Progra
   pool = futures.ThreadPoolExecutor(2)  # the way to the first step is compiling, beside which the rest is traced
   try:
     program = loop.program()
-    ready = pool.submit(program.compile)
     fresh = None if found else pool.submit(loop.init)
+    compiled = [] if found and found[0] >= loop.options.steps else [pool.submit(program.compile)]
     rehearse(loop.family, loop.like.params, scoring)
-    for done in futures.as_completed([ready] if found else [ready, fresh]):
+    for done in futures.as_completed(compiled if found else [*compiled, fresh]):
       done.result()
     return *(found or (0, fresh.result()())), program
   finally:

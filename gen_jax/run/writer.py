@@ -22,7 +22,7 @@ class Writer:
     first: the step from which the run goes on.
     last: the step at which it ends.
     batch_size: examples per step.
-    log_every: a row is the mean of the metrics over this many steps.
+    log_every: a row is the mean of the metrics over this many steps; the first one since `first`, if that is fewer.
     quiet: whether to write and print nothing, as all processes but one do.
   """
 
@@ -248,5 +248,7 @@ def curves(path: pathlib.Path, x: list[float], ys: dict[str, list[float]], label
 def record(workdir: pathlib.Path, metrics: dict[str, Any]) -> None:
   """Writes an evaluation to `metrics.json` and adds it to `metrics.jsonl`."""
   write(workdir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-  with (workdir / "metrics.jsonl").open("a", encoding="utf-8") as f:
-    f.write(json.dumps(metrics) + "\n")
+  with (workdir / "metrics.jsonl").open("ab+") as f:
+    f.seek(max(f.seek(0, os.SEEK_END) - 1, 0))
+    cut_off = f.read() not in (b"", b"\n")  # the last line, by a full disk: this one does not go on in it
+    f.write((cut_off * "\n" + json.dumps(metrics) + "\n").encode())

@@ -23,6 +23,15 @@ def site(tmp_path):
     def log_message(self, *args):
       asked.append(self.path)
 
+    def do_GET(self):
+      if not self.path.startswith("/cut/"):
+        return super().do_GET()
+      self.send_response(200)
+      self.send_header("Content-Length", str(len(DATA)))
+      self.end_headers()
+      self.wfile.write(DATA[:500])  # and the connection is closed
+      return None
+
   with http.server.ThreadingHTTPServer(
     ("localhost", 0), functools.partial(Handler, directory=tmp_path / "site")
   ) as server:
@@ -41,6 +50,12 @@ def test_a_file_is_fetched_once(site, tmp_path):
 def test_another_file_is_refused_and_not_kept(site, tmp_path):
   with pytest.raises(InputError, match=r"a\.gz is not the file it used to be"):
     fetch(site[0] + "a.gz", "0" * 64, tmp_path / "kept")
+  assert not list((tmp_path / "kept").iterdir())
+
+
+def test_a_connection_that_breaks_off(site, tmp_path):
+  with pytest.raises(InputError, match=r"could not download .*cut/a\.gz .*: give the command again"):
+    fetch(site[0] + "cut/a.gz", SHA256, tmp_path / "kept")
   assert not list((tmp_path / "kept").iterdir())
 
 

@@ -51,7 +51,7 @@ def compiled(data):
 
 def batches(data, step, num):
   """The columns of each batch of a chunk, as lists of `num` arrays."""
-  chunk = data.chunk(step, num)
+  chunk = data.chunk(step, num, num)
   items = [compiled(data)(data.store, jax.tree.map(lambda v, i=i: v[i], chunk)) for i in range(num)]
   return {k: [item[k] for item in items] for k in items[0]}
 
@@ -109,7 +109,7 @@ def test_more_rows_than_can_be_shuffled_are_refused(monkeypatch):
 
 
 def test_a_chunk_of_a_resident_feed_is_a_few_bytes_a_step():
-  chunk = make("resident", SOURCE).chunk(0, 50)
+  chunk = make("resident", SOURCE).chunk(0, 50, 50)
   assert sum(v.nbytes for v in jax.tree.leaves(chunk)) <= 12 * 50
 
 
@@ -118,7 +118,7 @@ def test_a_stream_in_order_reads_every_batch_once(monkeypatch):
   load = data._load
   monkeypatch.setattr(data, "_load", lambda step: read.append(step) or load(step))
   for step, num in [(0, 5), (5, 9), (14, 1)]:
-    data.chunk(step, num)
+    data.chunk(step, num, num)
   assert len(read) == len(set(read))
   assert set(range(15)) <= set(read)
 
@@ -164,11 +164,21 @@ def worker(process, address, out):
 def test_a_stream_is_not_read_again_for_what_was_asked_last():
   data = make("stream", SOURCE)
   data._read_from = functools.partial(_count, data._read_from, starts := [])
-  assert data.chunk(3, 1) is data.chunk(3, 1)
-  data.chunk(4, 2)
+  data.chunk(3, 1, 1)
+  data.chunk(3, 1, 4)
+  data.chunk(4, 2, 4)
   assert starts == [3]
-  data.chunk(3, 1)
+  data.chunk(3, 1, 4)
   assert starts == [3, 3]
+
+
+@pytest.mark.parametrize("kind", ["resident", "stream"])
+def test_a_chunk_is_filled_up_with_zeros(kind):
+  short, full = (make(kind, SOURCE).chunk(2, 3, size) for size in (3, 5))
+  for a, b in zip(jax.tree.leaves(short), jax.tree.leaves(full), strict=True):
+    assert (a.shape[1:], len(b)) == (b.shape[1:], 5)
+    np.testing.assert_array_equal(b[:3], a)
+    assert not np.any(b[3:])
 
 
 def _count(fn, calls, step):

@@ -3,7 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from gen_jax.data import decode, image_folder
 from gen_jax.data.image_folder import ImageFolder
@@ -95,6 +95,16 @@ def test_photographs_are_turned_the_way_up_that_they_were_taken():
   seen = decode.decode(file, (32, 16), 1)
   assert seen[:14].min() > 250
   assert seen[18:].max() < 5
+
+
+@pytest.mark.parametrize("exif", [False, True])
+def test_the_size_of_a_png_is_read_without_its_pixels(exif, monkeypatch):
+  turned = Image.Exif()
+  turned[0x0112] = 6
+  file = io.BytesIO()
+  Image.fromarray(np.zeros((16, 32), np.uint8)).save(file, "PNG", **(dict(exif=turned) if exif else {}))
+  monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+  assert decode.measure(file) == ((32, 16) if exif else (16, 32))
 
 
 def refuse(folder, *parts, **kwargs):

@@ -29,6 +29,18 @@ def test_rows_are_those_of_both(pair):
   np.testing.assert_array_equal(again, raw["start"])
 
 
+def test_no_row_of_a_larger_start_is_left_out(pair):
+  """Of the training split; the rows that score the data are the data's, and starts are of all of their split."""
+  few = Pair(data=synthetic.EightGaussians(num_train=100, num_test=20), start=pair.data)
+  train, test = few.split("train"), few.split("test")
+  assert (len(train), len(test)) == (600, 20)
+  own, other = few.data.split("train"), few.start.split("train")
+  seen = train[np.arange(600)]
+  np.testing.assert_array_equal(seen["start"], other[np.arange(600)]["x"])
+  np.testing.assert_array_equal(seen["x"], own[np.arange(600) % 100]["x"])
+  np.testing.assert_array_equal(test[np.arange(20)]["start"], few.start.split("test")[np.arange(0, 100, 5)]["x"])
+
+
 def test_training_joins_them_anew(pair):
   """The same rows, in an order that the key alone decides; the data stay as they are."""
   raw, one = rows(pair, 0, training=True)

@@ -21,7 +21,7 @@ from gen_jax.family import HasDenoiser, HasLogProb
 from gen_jax.nets.mlp import TimeMLP
 from gen_jax.ops import adversarial, distances
 from gen_jax.ops.shapes import expand
-from gen_jax.processes import consistency, gaussian, guidance, neighbours, prediction
+from gen_jax.processes import consistency, gaussian, guidance, neighbours, prediction, times
 from gen_jax.processes.adversary import Adversary
 from gen_jax.solvers import edm, sde, semilinear
 from gen_jax.steps import Optimizer
@@ -180,6 +180,21 @@ def test_continuous_training_moves_towards_the_exact_function(predict, sd, sign)
   slope = jax.jit(jax.grad(loss))
   assert slope(-0.05) < 0 < slope(0.05)
   assert abs(slope(0.0)) < 0.2 * abs(slope(0.05))
+
+
+def test_continuous_training_near_pure_noise():
+  """Where the share of data in what the network sees has no digits as the root of one minus that of noise."""
+  family = ContinuousConsistency(
+    spec=PLANE,
+    path=gaussian.ve(sigma_max=1348),
+    net=SMALL,
+    prediction=prediction.edm(0.25),
+    times=times.lognormal(7, 1),
+  )
+  state = start(family)
+  batch = {"x": 0.25 * jax.random.normal(jax.random.key(1), (256, 2))}
+  slopes, (metrics, _) = jax.jit(jax.grad(family.loss, has_aux=True))(state.params, state, jax.random.key(2), batch)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((slopes, metrics)))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])

@@ -13,13 +13,14 @@ from gen_jax.errors import InputError
 from gen_jax.families.consistency import Consistency
 from gen_jax.families.diffusion import Diffusion
 from gen_jax.families.distribution_matching import DistributionMatching
+from gen_jax.families.flow_matching import FlowMatching
 from gen_jax.families.mean_flow import MeanFlow
 from gen_jax.families.progressive import Progressive
 from gen_jax.families.shortcut import Shortcut
 from gen_jax.families.vdm import VDM
 from gen_jax.nets.mlp import MLP, TimeMLP
 from gen_jax.ops.shapes import expand
-from gen_jax.processes import gaussian, guidance, prediction, weighting
+from gen_jax.processes import coupling, gaussian, guidance, prediction, weighting
 from gen_jax.processes.times import importance, levels
 from gen_jax.solvers.grids import linear, rho, times
 from gen_jax.steps import Optimizer
@@ -421,6 +422,11 @@ def test_a_student_is_the_next_teacher_where_the_steps_meet():
     jax.random.key(0), start(Progressive(**fields, teacher=run, steps=1)), data(8)
   )
   assert np.isfinite(metrics["loss"]) and state.extra["teacher"] is not None
+  probe = state.extra["probe"]
+  ends = first.transport(jax.random.key(0), run.params, probe["noise"])
+  np.testing.assert_allclose(probe["end"], ends, rtol=1e-5)
+  with pytest.raises(InputError, match="Progressive has no denoiser"):
+    Consistency(spec=PLANE, net=SMALL, teacher=run)
   with pytest.raises(InputError, match=r"takes 2 steps, and steps \* 2\^rounds is 4"):
     Progressive(**fields, teacher=run, steps=2)
   with pytest.raises(InputError, match="trained at other times: set grid"):
@@ -433,6 +439,16 @@ def test_a_batch_of_one_has_no_room_for_two_kinds_of_targets():
     jax.eval_shape(family.step, jax.random.key(0), start(family), data(1))
   with pytest.raises(InputError, match="jumps smaller than were trained"):
     Shortcut(spec=PLANE, net=SMALL, finest=4, steps=8)
+
+
+def test_a_teacher_of_coupled_pairs_has_no_score():
+  """What it follows is a flow of the data all the same: consistency models learn that."""
+  flow = FlowMatching(spec=PLANE, net=SMALL, coupling=coupling.optimal())
+  fields = dict(spec=PLANE, net=SMALL, path=flow.path, prediction=flow.prediction)
+  run = Trained(flow, start(flow).params)
+  Consistency(**fields, teacher=run)
+  with pytest.raises(InputError, match="coupled pairs, and has no score"):
+    DistributionMatching(**fields, teacher=run)
 
 
 def test_what_mean_flow_cannot_draw_or_weigh():

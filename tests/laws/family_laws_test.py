@@ -31,7 +31,7 @@ class Subject:
     self.state = jax.device_put(self.init(jax.random.key(1), self.batch(0)), HERE)
 
   def batch(self, step: int):
-    item = jax.tree.map(lambda a: a[0], self.feed.chunk(step, 1))
+    item = jax.tree.map(lambda a: a[0], self.feed.chunk(step, 1, 1))
     return self.feed.batch(self.feed.store, item)
 
   def run(self, state, first: int, last: int, step=None):

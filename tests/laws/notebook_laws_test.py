@@ -21,7 +21,7 @@ def untrained(config, workdir):
   config = configs.load(config, {"family.net.channels": "8", "train.batch_size": "8"}.items())
   source, family = configs.build(config)
   data = feed(source, seed=0, batch_size=8)
-  batch = data.batch(data.store, jax.tree.map(lambda a: a[0], data.chunk(0, 1)))
+  batch = data.batch(data.store, jax.tree.map(lambda a: a[0], data.chunk(0, 1, 1)))
   workdir.mkdir(parents=True)
   configs.save(config, workdir)
   Checkpoints(workdir, config).save(0, jax.jit(family.init)(jax.random.key(0), batch))

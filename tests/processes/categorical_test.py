@@ -68,6 +68,15 @@ def test_divergence(name):
   assert float(process.kl(z, x, log_p, jnp.array(0.6), jnp.array(0.5)).min()) > 0
 
 
+def test_a_mask_costs_what_its_value_was_thought_to_be():
+  """However improbable that is, and with a slope: a step there uncovers it with probability (t - s) / t."""
+  log_p = jnp.array([[-150.0, 0.0]])
+  at = lambda log_p, s: categorical.absorbing().kl(jnp.array([2]), jnp.array([0]), log_p, jnp.array(0.8), jnp.array(s))
+  assert float(at(log_p, 0.0)[0]) == pytest.approx(150.0)
+  assert float(at(log_p, 0.6)[0]) == pytest.approx(150.0 / 4)
+  assert float(jax.grad(lambda log_p: at(log_p, 0.0)[0])(log_p)[0, 0]) == -1.0
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_early_steps_keep_their_digits(masked):
   """At the start of a long chain 1 - alpha is some forty rounding errors of alpha; brute force in float64."""

@@ -44,6 +44,22 @@ def test_sigmoid():
   np.testing.assert_allclose(gaussian.sigmoid(start, end, tau).alpha(jnp.array(t)) ** 2, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("start", "end"), [(0.0, 3.0), (-3.0, 3.0), (-3.0, 0.0), (2.0, 3.0)])
+def test_the_steepest_sigmoid_does_not_overflow(start, end):
+  """At the least temperature that is allowed, wherever on the logistic function the path lies; float64 in numpy."""
+  tau = 1.01 * max(end - start, abs(start), abs(end)) / 170
+  path = gaussian.sigmoid(start, end, tau)
+  t = np.linspace(path.t_min, path.t_max, 101)
+  s = lambda u: 1 / (1 + np.exp(-u / tau))
+  # differences from 1 where s is near it, which float64 has no digits for
+  fall = lambda a, b: s(b) - s(a) if a < 0 else s(-a) - s(-b)
+  u = start + t * (end - start)
+  alpha = np.sqrt([fall(v, end) / fall(start, end) for v in u])
+  sigma = np.sqrt([fall(start, v) / fall(start, end) for v in u])
+  np.testing.assert_allclose(path.alpha(jnp.array(t)), alpha, rtol=1e-3, atol=1e-30)
+  np.testing.assert_allclose(path.sigma(jnp.array(t)), sigma, rtol=1e-3, atol=1e-30)
+
+
 def test_laplace():
   """Uniform times give log(alpha^2 / sigma^2) the Laplace distribution that names the path: quantile by quantile."""
   t = np.linspace(0.001, 0.999, 501)
@@ -116,7 +132,7 @@ def test_prior():
     (lambda: gaussian.linear(beta_min=3.0, beta_max=2.0), "beta_max = 2.0 should be above beta_min"),
     (lambda: gaussian.cosine(t_max=1.5), "t_max = 1.5 should be below 1"),
     (lambda: gaussian.sigmoid(tau=-1.0), "tau = -1.0 should be positive"),
-    (lambda: gaussian.sigmoid(tau=0.04), "tau = 0.04 should be at least 0.05"),
+    (lambda: gaussian.sigmoid(tau=0.03), "tau = 0.03 should be at least 0.0352941"),
     (lambda: gaussian.laplace(scale=0.0), "scale = 0.0 should be positive"),
     (lambda: gaussian.trigonometric(t_max=1.6), "t_max = 1.6 should be below 1.5708"),
     (lambda: gaussian.ve(sigma_min=-1.0), "sigma_min = -1.0 should be positive"),

@@ -132,6 +132,7 @@ class Known:
   std: float = 1.5
   conditions: tuple = ()
   guidance: Any = guidance.classifier_free(3.0)
+  has_score: bool = True
   spec: Spec = Spec(shape=(2,), kind="vector", classes=4)
 
   def path_of(self, params):
@@ -186,6 +187,8 @@ def test_guides_that_do_not_fit():
   with pytest.raises(InputError, match="'label', which this model is not"):
     auto(PATH, conditions=("label",)).check(plane, (), 0.0)
   blind = guidance.Auto(guide=types.SimpleNamespace(family=types.SimpleNamespace(spec=plane), params=1.0))
+  with pytest.raises(InputError, match="trained on coupled pairs"):
+    auto(PATH, has_score=False).check(plane, (), 0.0)
   with pytest.raises(InputError, match="does not denoise"):
     blind.check(plane, (), 0.0)
 

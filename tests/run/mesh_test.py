@@ -1,9 +1,11 @@
 """One device, four devices, divided parameters and two processes train alike; a checkpoint moves between them."""
 
 import ast
+import functools
 import json
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -81,6 +83,15 @@ def flops(family, num):
   return run.program().compile().cost_analysis()["flops"]
 
 print({name: round(flops(family, 4) / flops(family, 1), 2) for name, family in families.items()})
+"""
+
+LOADED = """
+import sys
+import gen_jax
+from gen_jax.run import mesh as meshes
+
+meshes.start()
+print("step", gen_jax.load(sys.argv[1]).step)
 """
 
 SCORED = """
@@ -171,18 +182,31 @@ def test_large_leaves_are_divided():
 
 @pytest.fixture
 def launch_two(launch):
-  """launch_two(workdir, *flags) -> the exit codes of two processes that train together, and what each printed."""
+  """launch_two(workdir, *flags) -> the exit codes of two processes that work together, and what each printed.
 
-  def run(workdir, *flags):
-    with socket.socket() as s:
-      s.bind(("localhost", 0))
-      port = s.getsockname()[1]
-    cluster = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
-    processes = [launch(workdir, *flags, **cluster, JAX_PROCESS_ID=str(i)) for i in range(2)]
-    outs = [process.communicate(timeout=300)[0] for process in processes]
-    return [process.returncode for process in processes], outs
+  The second one may have another workdir, `second`: a folder on its own disk.
+  """
+
+  def run(workdir, *flags, second=None):
+    places, environments = (workdir, second or workdir), _cluster()
+    return _ended([launch(place, *flags, **env) for place, env in zip(places, environments, strict=True)])
 
   return run
+
+
+def _cluster():
+  """The variables of two processes that meet."""
+  with socket.socket() as s:
+    s.bind(("localhost", 0))
+    port = s.getsockname()[1]
+  both = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
+  return [both | {"JAX_PROCESS_ID": str(i)} for i in range(2)]
+
+
+def _ended(processes):
+  """Their exit codes, and what each printed."""
+  outs = [process.communicate(timeout=300)[0] for process in processes]
+  return [process.returncode for process in processes], outs
 
 
 def test_two_processes(tmp_path, one, launch_two):
@@ -192,6 +216,28 @@ def test_two_processes(tmp_path, one, launch_two):
   assert "step" not in outs[1] and "metrics" not in outs[1]  # one of them speaks
   _assert_close(tmp_path / "two", one)
   assert (tmp_path / "two" / "metrics.json").exists()
+
+
+def test_two_processes_score_as_one(one, launch_two):
+  codes, outs = launch_two(one, *FLAGS, "--mode=eval")
+  assert codes == [0, 0], outs
+  assert "metrics:" in outs[0] and "metrics" not in outs[1]
+  a, b = (json.loads(line) for line in (one / "metrics.jsonl").read_text().splitlines())
+  assert a["frechet"] == b["frechet"]
+
+
+def test_two_processes_do_not_go_on_from_different_steps(tmp_path, one, launch_two):
+  """Whether one of them has no checkpoint, or one that was damaged on its own disk."""
+  codes, outs = launch_two(one, *FLAGS, "--config.train.steps=30", second=tmp_path / "empty")
+  assert codes == [2, 2] and all("the processes see different checkpoints" in out for out in outs), outs
+  shutil.copytree(one, tmp_path / "copy")
+  (tmp_path / "copy" / "checkpoints" / "20" / "state" / "_METADATA").write_text("damaged")
+  start = functools.partial(subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+  command, places = [sys.executable, "-c", LOADED], (one, tmp_path / "copy")
+  pairs = zip(places, _cluster(), strict=True)
+  codes, outs = _ended([start([*command, str(place)], env=os.environ | env) for place, env in pairs])
+  assert codes == [0, 0] and all("step 10" in out for out in outs), outs
+  assert "20 cannot be used: another process cannot use it" in outs[0]
 
 
 def test_two_processes_meet_before_a_part_of_the_config_uses_jax(tmp_path, launch_two):

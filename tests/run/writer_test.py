@@ -116,4 +116,8 @@ def test_plot_and_record(tmp_path):
   writer.record(tmp_path, {"fd": 1.0})
   writer.record(tmp_path, {"fd": 2.0})
   assert json.loads((tmp_path / "metrics.json").read_text()) == {"fd": 2.0}
-  assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+  lines = tmp_path / "metrics.jsonl"
+  assert len(lines.read_text().splitlines()) == 2
+  os.truncate(lines, lines.stat().st_size - 3)
+  writer.record(tmp_path, {"fd": 3.0})
+  assert writer.rows(lines) == [{"fd": 1.0}, {"fd": 3.0}]
