@@ -17,7 +17,7 @@ draws alone make a difference of several percent.
 
 Prints the tables; for each kind of solvers writes its errors on every grid, <kind>.json, and its table, <kind>.md, as
 soon as it has them, and at last errors.png. The deterministic ones take ten minutes on two cores, the stochastic
-ones hours; --kind takes one of them.
+ones an hour or more; --kind takes one of them.
 """
 
 import argparse
