@@ -165,7 +165,7 @@ class Loop:
 
       return call
 
-    lowered = on_mesh(jitted.lower)(self._seed, self.like, self.feed.store, _sized(chunk, most), 0, 1)
+    lowered = on_mesh(jitted.lower)(self._seed, self.like, self.feed.store, self.feed.chunk(0, 1, most), 0, 1)
     return Program(on_mesh(jitted), names, most, on_mesh(lowered.compile))  # into the cache where `run` looks for it
 
   @property
@@ -243,12 +243,6 @@ def _key(key: Key, *path: int | Array) -> Key:
 
 def _item(chunk: PyTree, i: int | Array) -> PyTree:
   return jax.tree.map(lambda a: a[i], chunk)
-
-
-def _sized(chunk: PyTree, num: int) -> PyTree:
-  """The shapes of `chunk` with `num` rows, and where on the devices they are."""
-  shape = lambda a: jax.ShapeDtypeStruct((num, *a.shape[1:]), a.dtype, sharding=getattr(a, "sharding", None))
-  return jax.tree.map(shape, chunk)
 
 
 def _is_finite(leaf: Array) -> bool:
