@@ -101,7 +101,7 @@ class Checkpoints:
     for other in sorted(self.folder.glob("[!.]*")):
       if other.name.isdecimal() and not _is_step(other.name) and meshes.is_main():
         warn(f"warning: {other} is no checkpoint: the name of one is its step")
-    while step := self._newest(tried):
+    while (step := self._newest(tried)) is not None:
       tried.add(step)
       try:
         return step, self._read(step, like)
@@ -120,12 +120,12 @@ class Checkpoints:
       )
     return None
 
-  def _newest(self, tried: set[int]) -> int:
-    """The newest step that was not tried, 0 for none: in all processes the same."""
-    step = max((step for step in self.steps() if step not in tried), default=0)
+  def _newest(self, tried: set[int]) -> int | None:
+    """The newest step that was not tried, if there is one: in all processes the same."""
+    step = max((step for step in self.steps() if step not in tried), default=-1)
     if meshes.agree(step) != -meshes.agree(-step):
       raise InputError(f"the processes see different checkpoints in {self.folder}: put --workdir where all share it")
-    return step
+    return step if step >= 0 else None
 
   def clear(self, step: int) -> None:
     """Makes room for what comes after `step`: sets aside what is unusable, deletes what an interruption left."""

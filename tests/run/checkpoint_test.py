@@ -58,6 +58,12 @@ def test_round_trip(three):
   jax.tree.map(np.testing.assert_array_equal, state, _state(3))
 
 
+def test_of_a_run_that_made_no_step(tmp_path, load):
+  checkpoints = Checkpoints(tmp_path, load())
+  checkpoints.save(0, _state(0))
+  assert checkpoints.restore(_like(_state(1)))[0] == 0
+
+
 def test_files_of_others_are_left_alone(three):
   (three.folder / ".DS_Store").write_text("")
   others = [three.folder / name for name in (".git", ".ipynb_checkpoints", "0004", ".007", "notes")]
