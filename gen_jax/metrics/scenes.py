@@ -59,12 +59,11 @@ class Reader:
   ) -> dict[str, float]:
     """Whether samples show what their conditions ask for, and, as `*_floor`, whether the real scenes do.
 
-    Told a class alone, it is one digit anywhere; told in words, two at the places that words have; otherwise the
-    places are the boxes of the scene.
+    Told only in words or by a class, the places are those that words have; otherwise they are the boxes of the scene.
 
     Args:
       source: the data.
-      conditions: what the samples were conditioned on; () gives no scores.
+      conditions: what the samples were conditioned on; () gives no scores, nor does a class alone of two digits.
       rows: the test rows whose conditions those are.
       x: a sample for each of them, [N, H, W, C].
 
@@ -72,15 +71,11 @@ class Reader:
       InputError: data of another kind.
     """
     self.check(source)
-    if not conditions:
+    if not conditions or (set(conditions) == {"label"} and source.single < 1):  # which says nothing of the second digit
       return {}
+    worded = set(conditions) <= {"label", "caption", "embedding"}
     size = source.spec.shape[:2]
-    if set(conditions) == {"label"}:
-      asked = of_labels(rows["label"], size)
-    elif set(conditions) <= {"label", "caption", "embedding"}:
-      asked = of_captions(rows["caption"], size)
-    else:
-      asked = of_boxes(rows["boxes"], size)
+    asked = of_captions(rows["caption"], size) if worded else of_boxes(rows["boxes"], size)
     extractor = _READERS[source.digits.spec.shape[0]]()
     found, floor = (scenes(images, asked, source.side, extractor) for images in (x, rows["x"]))
     names = ("digits_found", "scenes_right", "stray_ink")
@@ -127,12 +122,6 @@ def of_boxes(boxes: np.ndarray, size: tuple[int, int]) -> Asked:
   full = (sides[..., 2:] > sides[..., :2]).all(-1)
   margin = _MARGIN * np.array([-1, -1, 1, 1])
   return Asked(np.where(full, label, -1), np.where(full[..., None], np.round(sides) + margin, 0).astype(np.int64))
-
-
-def of_labels(labels: np.ndarray, size: tuple[int, int]) -> Asked:
-  """What classes [N] ask for: one digit anywhere on a canvas of (height, width) pixels."""
-  classes = np.stack([labels, np.full_like(labels, -1)], axis=-1)
-  return Asked(classes, np.broadcast_to(np.array([0, 0, *size]), (*classes.shape, 4)))
 
 
 def of_captions(captions: np.ndarray, size: tuple[int, int]) -> Asked:
