@@ -1,5 +1,7 @@
 """The reader finds what is there, and does not find what is not."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from gen_jax.data.digits import Digits
 from gen_jax.errors import InputError
 from gen_jax.metrics import features
 from gen_jax.metrics.scenes import Reader, of_boxes, of_captions, scenes
+from gen_jax.types import Spec
 
 SIZE = (20, 24)
 
@@ -91,3 +94,6 @@ def test_a_class_alone_asks_for_scenes_of_one_digit(single):
 def test_other_data_are_refused():
   with pytest.raises(InputError, match="reads digit scenes, not Digits"):
     Reader().score(Digits(), ("label",), {}, np.zeros((1, 8, 8, 1)))
+  strange = types.SimpleNamespace(spec=Spec(shape=(16, 16, 1), kind="image", levels=256, classes=10))
+  with pytest.raises(InputError, match="reads no digits of 16 pixels"):
+    Reader().check(DigitScenes(digits=strange, shrink=1, height=40, width=40))

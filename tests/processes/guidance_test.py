@@ -186,9 +186,9 @@ def test_guides_that_do_not_fit():
     auto(PATH).check(Spec(shape=(3,), kind="vector"), (), 0.0)
   with pytest.raises(InputError, match="'label', which this model is not"):
     auto(PATH, conditions=("label",)).check(plane, (), 0.0)
-  blind = guidance.Auto(guide=types.SimpleNamespace(family=types.SimpleNamespace(spec=plane), params=1.0))
   with pytest.raises(InputError, match="trained on coupled pairs"):
     auto(PATH, has_score=False).check(plane, (), 0.0)
+  blind = guidance.Auto(guide=types.SimpleNamespace(family=types.SimpleNamespace(spec=plane), params=1.0))
   with pytest.raises(InputError, match="does not denoise"):
     blind.check(plane, (), 0.0)
 

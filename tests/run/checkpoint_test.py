@@ -181,6 +181,17 @@ def test_renamed_step_is_noticed(three):
   assert "it is the checkpoint of step 3" in warnings[0]
 
 
+def test_too_little_memory_is_no_damage(three, monkeypatch):
+  import orbax.checkpoint as ocp
+
+  def restore(*_):
+    raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
+
+  monkeypatch.setattr(ocp.StandardCheckpointer, "restore", restore)
+  with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
+    three.restore(_like(_state(0)))
+
+
 def test_none_good(three):
   for step in (1, 2, 3):
     _truncate(_largest(three, step))

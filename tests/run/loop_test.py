@@ -211,3 +211,12 @@ def test_a_rehearsal_traces_a_sampler_s_network_once():
   traces.clear()
   rehearse(family, abstract(params, places), Evaluate(likelihood_num=0))
   assert len(traces) == 1
+
+
+def test_a_finished_run_is_scored_without_compiling_its_step(tmp_path, load, monkeypatch):
+  config = load({"train.steps": "8"})
+  train(config, tmp_path / "run")
+  program = Loop.program
+  monkeypatch.setattr(Loop, "program", lambda self: program(self)._replace(compile=lambda: pytest.fail("compiled")))
+  train(config, tmp_path / "run")
+  assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
