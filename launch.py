@@ -15,4 +15,4 @@ from gen_jax.run import command, memory
 if __name__ == "__main__":
   memory.huge_pages()
   memory.rare_collections()
-  command.leave(command.main(sys.argv[1:], __doc__))
+  command.leave(memory.one_stack(command.main, sys.argv[1:], __doc__))

@@ -119,8 +119,8 @@ def average(ema: PyTree, params: PyTree, decay: float | None, step: Array) -> Py
   """
   if ema is None:
     return None
-  decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-  return jax.tree.map(lambda e, p: e + (1.0 - decay).astype(e.dtype) * (p - e), ema, params)
+  rate = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+  return jax.tree.map(lambda e, p: e + rate.astype(e.dtype) * (p - e), ema, params)
 
 
 def descend(

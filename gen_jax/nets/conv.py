@@ -5,7 +5,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from gen_jax.nets.layers import Conv, GroupNorm
+from gen_jax.nets.layers import Conv, Dense, GroupNorm
 from gen_jax.types import Array
 
 
@@ -30,7 +30,7 @@ class Encoder(nn.Module):
       h = Conv(channels, stride=2, dtype=self.dtype)(h)
       h = nn.silu(GroupNorm(8, dtype=self.dtype)(h))
       h = h + nn.silu(Conv(channels, dtype=self.dtype)(h))
-    h = nn.Dense(math.prod(self.out), dtype=self.dtype)(h.reshape(len(h), -1))
+    h = Dense(math.prod(self.out), dtype=self.dtype)(h.reshape(len(h), -1))
     return h.reshape(-1, *self.out).astype(jnp.float32)
 
 
@@ -55,7 +55,7 @@ class Decoder(nn.Module):
     *size, features = self.out
     levels = len(self.channels)
     height, width = coarse(size, levels)
-    h = nn.Dense(height * width * self.channels[0], dtype=self.dtype)(z)
+    h = Dense(height * width * self.channels[0], dtype=self.dtype)(z)
     h = nn.silu(h).reshape(-1, height, width, self.channels[0])
     for level, channels in enumerate(self.channels, start=1):
       h = h + nn.silu(Conv(h.shape[-1], dtype=self.dtype)(h))

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from gen_jax.nets.conv import coarse
-from gen_jax.nets.layers import GroupNorm
+from gen_jax.nets.layers import Dense, GroupNorm, Layer
 from gen_jax.ops.convolution import convolve, transposed
 from gen_jax.types import Array
 
@@ -32,7 +32,7 @@ class Generator(nn.Module):
     *size, features = self.out
     levels = len(self.channels)
     height, width = coarse(size, levels)
-    h = nn.Dense(height * width * self.channels[0], dtype=self.dtype)(z).reshape(-1, height, width, self.channels[0])
+    h = Dense(height * width * self.channels[0], dtype=self.dtype)(z).reshape(-1, height, width, self.channels[0])
     for level, channels in enumerate([*self.channels[1:], features], start=1):
       h = nn.relu(GroupNorm(8, dtype=self.dtype)(h))
       h = Up(channels, size=coarse(size, levels - level), dtype=self.dtype)(h)
@@ -58,11 +58,11 @@ class Discriminator(nn.Module):
     h = x
     for channels in self.channels:
       h = nn.leaky_relu(Down(channels, dtype=self.dtype)(h), 0.2)
-    h = nn.Dense(math.prod(self.out), dtype=self.dtype)(h.reshape(len(h), -1))
+    h = Dense(math.prod(self.out), dtype=self.dtype)(h.reshape(len(h), -1))
     return h.reshape(-1, *self.out).astype(jnp.float32)
 
 
-class Down(nn.Module):
+class Down(Layer):
   """Convolution of windows of 4x4 with stride 2: [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), features]."""
 
   features: int
@@ -76,7 +76,7 @@ class Down(nn.Module):
     return convolve(x.astype(self.dtype), w.astype(self.dtype), 2) + bias.astype(self.dtype)
 
 
-class Up(nn.Module):
+class Up(Layer):
   """The transpose of `Down`: [B, ceil(H / 2), ceil(W / 2), C] -> [B, H, W, features], for `size` = (H, W)."""
 
   features: int

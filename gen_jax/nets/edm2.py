@@ -12,14 +12,14 @@ from jax.scipy.special import ndtri
 from gen_jax.errors import InputError
 from gen_jax.nets.attention import Tokens, attend, check_levels
 from gen_jax.nets.condition import Condition
-from gen_jax.nets.layers import downsample, dropout, remat, upsample
+from gen_jax.nets.layers import Layer, downsample, dropout, remat, upsample
 from gen_jax.ops.convolution import convolve
 from gen_jax.types import Array, Cond, Entry
 
 _CLIP = 256.0  # activations beyond this are cut off, for the sake of half precision
 
 
-class UNet(nn.Module):
+class UNet(Layer):
   """The network of configuration G (figure 21): no biases, no group normalisation, and one gain for each block.
 
   Train it with `optimizer.unit=("direction",)`. Works on any image size; an odd one is rounded up on the way down and
@@ -111,7 +111,7 @@ class UNet(nn.Module):
     return block
 
 
-class Block(nn.Module):
+class Block(Layer):
   """A residual block, then attention if there are heads: one of figure 21's.
 
   In the encoder the stream is normalised before it branches, and only there.
@@ -175,7 +175,7 @@ class Attention(nn.Module):
     return add(x, dense(attend(split(query), split(source), split(source), seen).reshape(x.shape)))
 
 
-class Linear(nn.Module):
+class Linear(Layer):
   """A linear map of channels, or a convolution, whose output is of the magnitude of its input.
 
   The weights of an output channel are gain direction / |direction| (eq. 47). How long a direction is only decides how

@@ -1,15 +1,32 @@
 """The layers that image networks are made of: convolution, group normalisation, dropout, resampling, embeddings."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.ops.convolution import convolve, enlarged
+from gen_jax.ops.normalization import group_norm
 from gen_jax.types import Array
 
 
-class Conv(nn.Module):
+class Layer(nn.Module):
+  """A module whose parameters are taken as they are once there are any.
+
+  Flax traces their first values anew at every application, to compare shapes: a tenth of the time that tracing takes.
+  """
+
+  @nn.nowrap
+  def param(self, name: str, *first: Any, **kwargs: Any) -> Array:
+    """The parameter of this name, or what `first` makes of a key where there is none yet."""
+    if self.has_variable("params", name):
+      return self.get_variable("params", name)
+    return super().param(name, *first, **kwargs)
+
+
+class Conv(Layer):
   """2-D convolution with "SAME" padding, in the formulation that is fastest on the backend at hand.
 
   Attributes:
@@ -43,7 +60,7 @@ class Conv(nn.Module):
     return y
 
 
-class Dense(nn.Dense):
+class Dense(Layer, nn.Dense):
   """Flax's `Dense`, over the rows of a matrix: any other leading dimensions are put together first.
 
   XLA's CPU compiler copies cotangents of more dimensions into another layout for the gradient of the kernel, which then
@@ -55,12 +72,8 @@ class Dense(nn.Dense):
     return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], self.features)
 
 
-class GroupNorm(nn.Module):
-  """Group normalisation (1803.08494, eq. 1-2): x is standardised over space and a group of channels.
-
-  The statistics are float32. Each channel is summed over space first, which runs along the layout of the array, and
-  only then over its group, by a small matrix product: gathered by index, the groups would end up in the loop over
-  pixels, which no longer vectorises. The rest is one gain and one shift per channel: x is read and written once more.
+class GroupNorm(Layer):
+  """Group normalisation with a learned gain and shift for each channel (1803.08494, eq. 1-2 and 6).
 
   Attributes:
     groups: most groups there may be; there are as many as divide the channels.
@@ -80,23 +93,9 @@ class GroupNorm(nn.Module):
     """
     channels = x.shape[-1]
     groups = max(g for g in range(1, min(self.groups, channels) + 1) if channels % g == 0)
-    space = tuple(range(1, x.ndim - 1))
-
-    group = jnp.arange(channels) // (channels // groups)
-    same = (group[:, None] == group) * (groups / channels)
-    grouped = lambda moment: jnp.matmul(moment, same, precision="highest")  # [B, C] -> its mean over each group
-
-    x32 = x.astype(jnp.float32)
-    mean = grouped(x32.mean(space))
-    var = grouped(jnp.square(x32).mean(space)) - jnp.square(mean)
-    gain = jax.lax.rsqrt(jnp.maximum(var, 0.0) + self.eps) * self.param(
-      "scale", nn.initializers.ones_init(), (channels,)
-    )
-    bias = self.param("bias", nn.initializers.zeros_init(), (channels,)) - mean * gain
-    if scale is not None:
-      gain, bias = gain * (1 + scale), bias * (1 + scale) + shift
-    wide = (len(x), *(1 for _ in space), channels)
-    return (x32 * gain.reshape(wide) + bias.reshape(wide)).astype(self.dtype)
+    gain = self.param("scale", nn.initializers.ones_init(), (channels,))
+    bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
+    return group_norm(x, groups, self.eps, gain, bias, scale, shift).astype(self.dtype)
 
 
 def remat(kind: type[nn.Module], static: tuple[int, ...] = ()) -> type[nn.Module]:

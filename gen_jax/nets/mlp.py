@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.nets.condition import Condition
-from gen_jax.nets.layers import dropout
+from gen_jax.nets.layers import Dense, dropout
 from gen_jax.types import Array, Cond, Entry
 
 
@@ -31,9 +31,9 @@ class MLP(nn.Module):
     """Inputs [B, ...] of any shape, flattened and joined -> [B, *out]."""
     h = jnp.concatenate([i.reshape(i.shape[0], -1) for i in inputs], axis=-1)
     for _ in range(self.depth):
-      h = nn.silu(nn.Dense(self.width, dtype=self.dtype)(h))
+      h = nn.silu(Dense(self.width, dtype=self.dtype)(h))
     out = (self.out,) if isinstance(self.out, int) else tuple(self.out)
-    h = nn.Dense(math.prod(out), dtype=self.dtype)(h)
+    h = Dense(math.prod(out), dtype=self.dtype)(h)
     return h.reshape(-1, *out).astype(jnp.float32)
 
 
@@ -66,7 +66,7 @@ class TimeMLP(nn.Module):
     for entry in self.conditions:
       if entry.kind != "label":
         raise InputError(f"mlp.TimeMLP takes labels, not {entry.kind} such as {entry.name!r}: choose another net")
-    dense = lambda features, **kwargs: nn.Dense(features, dtype=self.dtype, **kwargs)
+    dense = lambda features, **kwargs: Dense(features, dtype=self.dtype, **kwargs)
     told = Condition(self.width, 32, self.conditions, dtype=self.dtype)(x, time, cond, hidden).vector
     h = dense(self.width)(x)
     for _ in range(self.depth):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gen_jax.errors import InputError, require
 from gen_jax.nets.attention import MultiHead, Tokens, check_levels
 from gen_jax.nets.condition import Condition
-from gen_jax.nets.layers import Conv, GroupNorm, blur, downsample, dropout, fold, remat, unfold, upsample
+from gen_jax.nets.layers import Conv, Dense, GroupNorm, blur, downsample, dropout, fold, remat, unfold, upsample
 from gen_jax.types import Array, Cond, Entry
 
 
@@ -174,14 +174,14 @@ class Residual(nn.Module):
     h = Conv(self.features, dtype=self.dtype)(h, repeated)
     modulation = ()
     if vector is not None and self.told == "scale":
-      modulation = jnp.split(nn.Dense(2 * self.features, dtype=self.dtype)(vector), 2, axis=-1)
+      modulation = jnp.split(Dense(2 * self.features, dtype=self.dtype)(vector), 2, axis=-1)
     elif vector is not None:
       if self.features <= GroupNorm.groups:
         raise InputError(
           f'net.told = "sum" is lost on {self.features} channels, each of which is normed by itself: set told="scale", '
           f"or channels to more than {GroupNorm.groups}"
         )
-      h = h + nn.Dense(self.features, dtype=self.dtype)(vector)[:, None, None]
+      h = h + Dense(self.features, dtype=self.dtype)(vector)[:, None, None]
     h = nn.silu(GroupNorm(dtype=self.dtype)(h, *modulation))
     h = dropout(h, self.dropout, train)
     h = Conv(self.features, zero=True, dtype=self.dtype)(h)

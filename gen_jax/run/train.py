@@ -124,15 +124,16 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
 def _prepare(loop: Loop, scoring: evaluate.Evaluate) -> tuple[int, State, Program]:
   """(step, state, what takes the steps) that the training starts with; what cannot be traced is refused."""
   found = loop.restore()
-  pool = futures.ThreadPoolExecutor(2)  # the way to the first step is compiling, beside which the rest is traced
+  pool = futures.ThreadPoolExecutor(1)  # compiles the steps, beside which the rest is traced and compiled
   try:
     program = loop.program()
-    fresh = None if found else pool.submit(loop.init)
-    compiled = [] if found and found[0] >= loop.options.steps else [pool.submit(program.compile)]
+    done = found and found[0] >= loop.options.steps
+    compiled = None if done else pool.submit(program.compile)
     rehearse(loop.family, loop.like.params, scoring)
-    for done in futures.as_completed(compiled if found else [*compiled, fresh]):
-      done.result()
-    return *(found or (0, fresh.result()())), program
+    fresh = None if found else loop.init()
+    if compiled:
+      compiled.result()
+    return *(found or (0, fresh())), program
   finally:
     pool.shutdown(wait=False, cancel_futures=True)  # what went wrong is said before the rest is compiled
 

@@ -9,13 +9,25 @@ from jax.experimental.pallas import tpu as pltpu
 
 from gen_jax.nets import attention
 from gen_jax.nets.attention import attend
-from gen_jax.nets.layers import Conv, Dense, GroupNorm, downsample, fold, fourier, unfold, upsample
+from gen_jax.nets.layers import Conv, Dense, GroupNorm, Layer, downsample, fold, fourier, unfold, upsample
 from gen_jax.run import compile as compiling
 
 
 def randomised(params, key):
   """Every parameter moved away from its start, so that zeros and ones hide nothing."""
   return jax.tree.map(lambda p: p + 0.3 * jax.random.normal(key, p.shape), params)
+
+
+def test_first_values_are_made_once():
+  class Scale(Layer):
+    @nn.compact
+    def __call__(self, x):
+      return x * self.param("scale", lambda key, shape: made.append(shape) or jnp.ones(shape), x.shape)
+
+  made, scale = [], Scale()
+  params = scale.init(jax.random.key(0), jnp.ones(3))
+  np.testing.assert_array_equal(scale.apply(params, jnp.arange(3.0)), jnp.arange(3.0))
+  assert made == [(3,)]
 
 
 @pytest.mark.parametrize("channels, groups", [(8, 4), (6, 4), (5, 32), (64, 32)])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import subprocess
 import sys
 
@@ -46,3 +47,23 @@ def test_it_leaves_the_process_alone_where_it_has_been_or_there_is_nothing_to_as
   pages.write_text("always [madvise] never")
   monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
   memory.huge_pages()
+
+
+def test_calls_to_and_fro_take_no_memory_anew():
+  def leaf():
+    pass
+
+  def down(depth):
+    for _ in range(200):
+      leaf()
+    if depth:
+      down(depth - 1)
+
+  def faults(call):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    call()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+  assert memory.one_stack(lambda *args: args, 1, 2) == (1, 2)
+  assert faults(lambda: down(600)) > 300
+  assert faults(lambda: memory.one_stack(down, 600)) < 100
