@@ -107,6 +107,16 @@ def test_no_pickle_no_tensorflow(path):
       assert isinstance(node.value, ast.Constant) and node.value.value is False
 
 
+@pytest.mark.parametrize("path", sorted((HOUSE / "nets").glob("*.py")), ids=lambda p: p.name)
+def test_modules_with_parameters_are_layers(path):
+  """Others, Flax's `Dense` among them, have the first value of each parameter traced whenever they are applied."""
+  for node in ast.walk(ast.parse(path.read_text())):
+    bases = [ast.unparse(base) for base in getattr(node, "bases", ())]
+    if "nn.Module" in bases and node.name != "Layer":
+      assert "self.param(" not in ast.unparse(node), f"{node.name} should be a Layer"
+    assert not (isinstance(node, ast.Call) and ast.unparse(node.func) == "nn.Dense"), "use layers.Dense"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.name)
 def test_benchmarks_import_what_there_is(path):
   """They need packages that tests do not have, and so nothing else would see that a name is gone."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from gen_jax.errors import InputError
 from gen_jax.nets.attention import Tokens
-from gen_jax.nets.layers import Dense, fourier
+from gen_jax.nets.layers import Dense, Layer, fourier
 from gen_jax.nets.text import Text
 from gen_jax.types import Array, Cond, Entry
 
@@ -86,7 +86,7 @@ class Condition(nn.Module):
     )
 
 
-class _Kind(nn.Module):
+class _Kind(Layer):
   """One kind of condition: called with its value and with `hidden`, bool [B]."""
 
   entry: Entry
@@ -163,7 +163,7 @@ _KINDS = {
 }
 
 
-def _after_null(module: nn.Module, value: Array, seen: Array) -> Tokens:
+def _after_null(module: Layer, value: Array, seen: Array) -> Tokens:
   """Tokens after a learned one that is always seen, and the only one where all others are hidden."""
   null = module.param("null", nn.initializers.normal(1.0), (value.shape[-1],)).astype(value.dtype)
   value = jnp.concatenate([jnp.broadcast_to(null, (len(value), 1, len(null))), value], axis=1)

@@ -4,11 +4,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from gen_jax.nets.attention import MultiHead, Tokens
-from gen_jax.nets.layers import Dense
+from gen_jax.nets.layers import Dense, Layer
 from gen_jax.types import Array
 
 
-class Text(nn.Module):
+class Text(Layer):
   """Bytes, with a learned position each, through pre-norm transformer blocks (1706.03762; 2002.04745, figure 1b).
 
   A first token of its own stands before the text. It is all there is of a text that is hidden.
