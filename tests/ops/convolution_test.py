@@ -7,7 +7,8 @@ import pytest
 
 from gen_jax.ops.convolution import convolve, enlarged, transposed
 
-CASES = [(8, 8, 3, 1), (7, 6, 3, 2), (8, 8, 4, 2), (5, 6, 4, 2), (4, 4, 1, 1), (9, 7, 3, 3)]
+SMALL = [(2, 2, 3, 1), (2, 3, 3, 2), (1, 1, 3, 1), (3, 4, 4, 2), (4, 2, 5, 1), (1, 8, 3, 3)]  # smaller than a window
+CASES = [(8, 8, 3, 1), (7, 6, 3, 2), (8, 8, 4, 2), (5, 6, 4, 2), (4, 4, 1, 1), (9, 7, 3, 3), *SMALL]
 cases = pytest.mark.parametrize("height, width, kernel, stride", CASES)
 
 
@@ -158,6 +159,19 @@ def test_vmap():
   kernels = jnp.stack([w, 2 * w])
   agree(jax.vmap(lambda w: convolve(x, w, 2))(kernels), jnp.stack([convolve(x, w, 2), convolve(x, 2 * w, 2)]))
   agree(jax.vmap(lambda x: convolve(x[None], w, 2)[0])(x), convolve(x, w, 2))
+
+
+@cases
+@pytest.mark.parametrize("channels", [5, 64])
+def test_compiled_convolutions_are_in_the_one_order_that_is_fast(height, width, kernel, stride, channels, on_cpu):
+  """XLA's CPU compiler changes the order where images are smaller than windows, and then takes ten times as long."""
+  x, y = (jax.ShapeDtypeStruct((2, -(-height // s), -(-width // s), channels), "float32") for s in (1, stride))
+  w = jax.ShapeDtypeStruct((kernel, kernel, channels, channels), "float32")
+  forward = lambda x, w: convolve(x, w, stride)
+  backward = lambda x, w, y: jax.vjp(forward, x, w)[1](y)
+  for compiled in (jax.jit(forward).lower(x, w).compile(), jax.jit(backward).lower(x, w, y).compile()):
+    lines = [line for line in compiled.as_text().splitlines() if " convolution(" in line]
+    assert all("dim_labels=b01f_01io->b01f" in line for line in lines)
 
 
 def test_derivatives_are_the_form_that_is_fast_inside_loops(on_cpu):
