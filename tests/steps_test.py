@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from gen_jax import steps
@@ -34,6 +35,20 @@ def test_clipping_bounds_the_update_and_reports_the_true_norm():
   new, metrics = steps.descend(quadratic, opt, jax.random.key(0), state, {"x": jnp.zeros(2)})
   np.testing.assert_allclose(state.params["w"] - new.params["w"], [0.3, 0.4], rtol=1e-6)
   np.testing.assert_allclose(metrics["grad_norm"], 5.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [0.5, 5.0, 50.0])
+def test_clipping_is_that_of_optax(clip):
+  grads = {"w": jnp.array([3.0, -4.0]), "b": jnp.array([[12.0]], jnp.bfloat16)}
+  theirs = optax.clip_by_global_norm(clip)
+  wanted, _ = theirs.update(grads, theirs.init(grads))
+  opt = Optimizer(rule="sgd", b1=0.0, lr=1.0, clip=clip)
+  ours, _ = opt.tx.update(grads, opt.tx.init(grads))
+  assert jax.tree.map(lambda a: a.dtype, ours) == jax.tree.map(lambda a: a.dtype, wanted)
+  for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(wanted), strict=True):
+    np.testing.assert_allclose(np.float32(a), -np.float32(b), rtol=1e-6 if a.dtype == jnp.float32 else 1e-2)
+  still, _ = opt.tx.update(jax.tree.map(jnp.zeros_like, grads), opt.tx.init(grads))
+  assert all((np.float32(a) == 0).all() for a in jax.tree.leaves(still))
 
 
 def test_average_is_the_weighted_sum_of_all_parameters_so_far():

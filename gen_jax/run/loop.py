@@ -73,11 +73,11 @@ class Loop:
     self.checkpoints.clear(found[0] if found else 0)
     return found
 
-  def init(self) -> Callable[[], State]:
-    """What makes the state before the first step, compiled."""
+  def init(self) -> Callable[[], Callable[[], State]]:
+    """What compiles what makes the state before the first step."""
     given = self._seed, self.feed.store, _item(self._example, 0)
-    compiled = compiling.jit(self._init, out_shardings=self._places).lower(*given).compile()
-    return lambda: compiled(*given)
+    lowered = compiling.jit(self._init, out_shardings=self._places).lower(*given)
+    return lambda: functools.partial(lowered.compile(), *given)
 
   @functools.cached_property
   def like(self) -> State:
@@ -196,7 +196,7 @@ class Loop:
   def _most_steps(self, chunk: PyTree, jaxpr: Any) -> int:
     """How many steps a program takes at once: one where a loop would slow it down."""
     if self.options.steps_per_dispatch != "auto":
-      return self.options.steps_per_dispatch
+      return min(self.options.steps_per_dispatch, self.options.save_every)  # where every dispatch ends
     if not compiling.loops_well(jaxpr):
       return 1
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(chunk))

@@ -36,7 +36,7 @@ class Train:
   Attributes:
     steps: number of steps.
     batch_size: examples per step, over all devices.
-    steps_per_dispatch: steps per call of the compiled program; "auto" measures.
+    steps_per_dispatch: steps per call of the compiled program, which ends at each checkpoint; "auto" measures.
     log_every: a row of `train.jsonl` is the mean over this many steps.
     save_every: steps between checkpoints.
     keep: how many checkpoints to keep.
@@ -124,16 +124,16 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> Trai
 def _prepare(loop: Loop, scoring: evaluate.Evaluate) -> tuple[int, State, Program]:
   """(step, state, what takes the steps) that the training starts with; what cannot be traced is refused."""
   found = loop.restore()
-  pool = futures.ThreadPoolExecutor(1)  # compiles the steps, beside which the rest is traced and compiled
+  pool = futures.ThreadPoolExecutor(2)  # compiles, beside which the rest is traced
   try:
+    fresh = None if found else pool.submit(loop.init())
     program = loop.program()
     done = found and found[0] >= loop.options.steps
     compiled = None if done else pool.submit(program.compile)
     rehearse(loop.family, loop.like.params, scoring)
-    fresh = None if found else loop.init()
     if compiled:
       compiled.result()
-    return *(found or (0, fresh())), program
+    return *(found or (0, fresh.result()())), program
   finally:
     pool.shutdown(wait=False, cancel_futures=True)  # what went wrong is said before the rest is compiled
 

@@ -64,7 +64,7 @@ def _run(tmp_path, config, family=None, **options):
   )
   checkpoints = Checkpoints(tmp_path, config, options.keep)
   loop = Loop(family=family or Counter(), feed=data, options=options, seed=3, mesh=mesh, checkpoints=checkpoints)
-  step, state = loop.restore() or (0, loop.init()())
+  step, state = loop.restore() or (0, loop.init()()())
   with Writer(tmp_path, first=step, last=options.steps, batch_size=10, log_every=options.log_every) as log:
     return loop.run(step, state, loop.program(), log, Signals())
 
@@ -81,7 +81,7 @@ def test_every_step_once_in_order(tmp_path, load):
   np.testing.assert_allclose(epochs.params["sum"], 2 * rows.sum(0), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("pace", ["auto", 5, 64])
+@pytest.mark.parametrize("pace", ["auto", 5, 64, 3 * 10**9])
 def test_dispatches_do_not_matter(tmp_path, load, pace):
   a = _run(tmp_path / "a", load(), steps_per_dispatch=pace)
   b = _run(tmp_path / "b", load(), steps_per_dispatch=2, save_every=100)
