@@ -37,6 +37,14 @@ def test_clipping_bounds_the_update_and_reports_the_true_norm():
   np.testing.assert_allclose(metrics["grad_norm"], 5.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("names", ["abc", "ab", "bc", "c"])
+def test_norm(names):
+  shapes = {"a": (200, 100), "b": (3, 4), "c": ()}
+  tree = {name: jax.random.normal(jax.random.key(i), shapes[name]) for i, name in enumerate(names)}
+  entries = np.concatenate([np.ravel(a) for a in tree.values()])
+  np.testing.assert_allclose(steps.norm(tree), np.linalg.norm(entries), rtol=1e-6)
+
+
 @pytest.mark.parametrize("clip", [0.5, 5.0, 50.0])
 def test_clipping_is_that_of_optax(clip):
   grads = {"w": jnp.array([3.0, -4.0]), "b": jnp.array([[12.0]], jnp.bfloat16)}

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 from gen_jax import steps
 from gen_jax.errors import at_least
@@ -71,7 +70,7 @@ class Adversary:
     loss = functools.partial(self._loss, key=key, known=known, real=real, fake=fake)
     grads, metrics = jax.grad(loss, has_aux=True)(known["params"])
     params, opt = steps.apply(self.optimizer, grads, known["opt"], known["params"])
-    metrics = {**metrics, "grad_norm_d": optax.tree.norm(grads)}
+    metrics = {**metrics, "grad_norm_d": steps.norm(grads)}
     return {**known, "params": params, "opt": opt, "turns": known["turns"] + 1}, metrics
 
   def judge(self, known: PyTree) -> Callable[[Array], Array]:
