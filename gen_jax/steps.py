@@ -17,7 +17,9 @@ from gen_jax.types import Array, Batch, Key, Metrics, PyTree
 # loss(params, state, key, batch) -> (value, (metrics, extra))
 Loss = Callable[[PyTree, State, Key, Batch], tuple[Array, tuple[Metrics, PyTree]]]
 
-_SMALL = 2**14  # entries
+SMALL = (
+  2**14
+)  # arrays with fewer entries are not worth a sum of their own, nor a place on each device for a part of them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,8 +124,8 @@ def norm(tree: PyTree) -> Array:
   compile and to launch than to make.
   """
   leaves = jax.tree.leaves(tree)
-  small = [a.ravel() for a in leaves if a.size <= _SMALL]
-  return optax.tree.norm([a for a in leaves if a.size > _SMALL] + ([jnp.concatenate(small)] if small else []))
+  small = [a.ravel() for a in leaves if a.size < SMALL]
+  return optax.tree.norm([a for a in leaves if a.size >= SMALL] + ([jnp.concatenate(small)] if small else []))
 
 
 def average(ema: PyTree, params: PyTree, decay: float | None, step: Array) -> PyTree:
@@ -151,7 +153,7 @@ def descend(
 def _clipped(grads: PyTree, largest: float) -> PyTree:
   """`grads`, shorter if their global norm is larger than `largest`.
 
-  By one factor, which the rule takes in as it goes; optax divides by the norm, in a pass over the gradients of its own.
+  All are multiplied by one factor, while the rule reads them; optax's division is one more pass over the gradients.
   """
   factor = jnp.minimum(1.0, largest / norm(grads))
   return jax.tree.map(lambda g: g * factor.astype(g.dtype), grads)

@@ -83,8 +83,8 @@ def _convolve(x: Array, w: Array, *, stride: int) -> Array:
   if w.shape[:2] == (1, 1) and stride == 1:
     return jnp.einsum("bhwc,cd->bhwd", x, w[0, 0])
   if _is_small(x.shape[1:3], w.shape[:2]):
-    places = [-(-n // stride) for n in x.shape[1:3]]
-    return (x.reshape(len(x), -1) @ _matrix(w, x.shape[1:3], stride)).reshape(len(x), *places, -1)
+    matrix, places = _matrix(w, x.shape[1:3], stride), [-(-n // stride) for n in x.shape[1:3]]
+    return (x.reshape(-1, len(matrix)) @ matrix).reshape(len(x), *places, w.shape[3])
   return jax.lax.conv_general_dilated(x, w, (stride, stride), "SAME", dimension_numbers=_ORDER)
 
 
@@ -93,19 +93,20 @@ def _undifferentiated(x: Array, w: Array, *, stride: int) -> Array:
 
   In a training step, where images wait in memory for the way back, it gains 8% at most, and takes longer to compile.
   """
-  return winograd.convolve(x, w) if stride == 1 and _has_winograd(x, w) else _convolve(x, w, stride=stride)
+  fits = stride == 1 and _has_winograd(x, w) and not _is_small(x.shape[1:3], w.shape[:2])
+  return winograd.convolve(x, w) if fits else _convolve(x, w, stride=stride)
 
 
 def _has_winograd(x: Array, w: Array) -> bool:
   """Whether `winograd` is for windows of this size, and faster."""
-  fits = w.shape[:2] == (3, 3) and x.shape[2] > 2 and not _is_small(x.shape[1:3], (3, 3))
-  return fits and min(w.shape[2:]) >= 64 and x.dtype in _EXACT
+  return w.shape[:2] == (3, 3) and min(w.shape[2:]) >= 64 and x.shape[2] > 2 and x.dtype in _EXACT
 
 
 def _transposed(y: Array, w: Array, *, size: tuple[int, int], stride: int) -> Array:
   """A convolution of y, spread out with stride - 1 zeros between its pixels, with the kernel turned round."""
   if _is_small(size, w.shape[:2]):
-    return (y.reshape(len(y), -1) @ _matrix(w, size, stride).T).reshape(len(y), *size, -1)
+    matrix = _matrix(w, size, stride).T
+    return (y.reshape(-1, len(matrix)) @ matrix).reshape(len(y), *size, w.shape[2])
   turned = w[::-1, ::-1].swapaxes(2, 3)
   if stride == 1 and w.shape[0] % 2 == w.shape[1] % 2 == 1:
     return _convolve(y, turned, stride=1)
@@ -130,10 +131,6 @@ def _kernel(x: Array, y: Array, *, window: tuple[int, int], stride: int) -> Arra
   """
   if window == (1, 1) and stride == 1:
     return jnp.einsum("bhwc,bhwd->cd", x, y)[None, None]
-  if _is_small(x.shape[1:3], window):
-    w = jax.ShapeDtypeStruct((*window, x.shape[3], y.shape[3]), x.dtype)
-    taken = jax.linear_transpose(lambda w: _matrix(w, x.shape[1:3], stride), w)
-    return taken(x.reshape(len(x), -1).T @ y.reshape(len(y), -1))[0]
   if stride == 1 and window[0] % 2 == window[1] % 2 == 1 and x.shape[-1] > y.shape[-1]:
     return _correlated(_channels_first(y), x, window, stride)[::-1, ::-1].swapaxes(2, 3)
   return _correlated(x.transpose(3, 1, 2, 0), y, window, stride)
@@ -153,22 +150,25 @@ def _correlated(x: Array, y: Array, window: tuple[int, int], stride: int) -> Arr
 def _is_small(size: tuple[int, int], window: tuple[int, int]) -> bool:
   """Whether images have fewer pixels than a window.
 
-  XLA's CPU compiler then takes the image for the kernel, in an order of dimensions that its library does not know:
-  10 to 30 times slower than a product with `_matrix`.
+  XLA's CPU compiler then takes the image for the kernel, in an order of dimensions that its library does not know: 10
+  to 30 times slower, for batches of 64, than a product with `_matrix`. For the gradient of the kernel it does not.
   """
   return jax.default_backend() == "cpu" and size[0] * size[1] < window[0] * window[1]
 
 
 def _matrix(w: Array, size: tuple[int, int], stride: int) -> Array:
-  """What `convolve` with w [k, k, C, D] does to images of this size, as a matrix [H W C, H / stride W / stride D]."""
-  for axis, n in enumerate(size):
-    axis, m = 2 * axis, -(-n // stride)
+  """What `convolve` with w [k, k, C, D] does to images of this size, as a matrix [H W C, H / stride W / stride D].
+
+  Along either axis, the k weights become those of each of n pixels in each of m windows.
+  """
+  for i, n in enumerate(size):
+    axis, m = 2 * i, -(-n // stride)
     k, last = w.shape[axis], stride * (m - 1)
     before = _before(n, m, k, stride)
-    padding = [(last - before, n + before - k, 0) if i == axis else (0, 0, 0) for i in range(w.ndim)]
-    w = jax.lax.pad(w, jnp.zeros((), w.dtype), padding)  # by what each of the n pixels weighs in each of the m windows:
+    padding = [(last - before, n + before - k, 0) if a == axis else (0, 0, 0) for a in range(w.ndim)]
+    w = jax.lax.pad(w, jnp.zeros((), w.dtype), padding)
     rows = [jax.lax.slice_in_dim(w, start, start + n, axis=axis) for start in range(last, -1, -stride)]
-    w = jnp.stack(rows, axis=axis)
+    w = jnp.stack(rows, axis=axis)  # at last [H / stride, H, W / stride, W, C, D]
   return w.transpose(1, 3, 4, 0, 2, 5).reshape(size[0] * size[1] * w.shape[4], -1)
 
 

@@ -74,7 +74,7 @@ class Loop:
     return found
 
   def init(self) -> Callable[[], Callable[[], State]]:
-    """What compiles what makes the state before the first step."""
+    """Traces the making of the state before the first step: () -> compiles it, and returns () -> that state."""
     given = self._seed, self.feed.store, _item(self._example, 0)
     lowered = compiling.jit(self._init, out_shardings=self._places).lower(*given)
     return lambda: functools.partial(lowered.compile(), *given)
@@ -196,7 +196,7 @@ class Loop:
   def _most_steps(self, chunk: PyTree, jaxpr: Any) -> int:
     """How many steps a program takes at once: one where a loop would slow it down."""
     if self.options.steps_per_dispatch != "auto":
-      return min(self.options.steps_per_dispatch, self.options.save_every)  # where every dispatch ends
+      return min(self.options.steps_per_dispatch, self.options.save_every)  # past which no dispatch goes
     if not compiling.loops_well(jaxpr):
       return 1
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(chunk))

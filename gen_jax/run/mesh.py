@@ -10,9 +10,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gen_jax.errors import InputError, in_short
 from gen_jax.run import compile as compiling
+from gen_jax.steps import SMALL
 from gen_jax.types import PyTree
-
-_SMALLEST = 2**14  # leaves with fewer elements are cheaper to keep whole than to gather
 
 # Where a launcher says how many processes it started.
 _COUNTS = ("JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
@@ -93,7 +92,7 @@ def state_shardings(mesh: Mesh, state: PyTree, *, split: bool) -> PyTree:
 
   def sharding(leaf):
     fitting = [a for a, n in enumerate(leaf.shape) if n % mesh.size == 0]
-    if not split or mesh.size == 1 or leaf.size < _SMALLEST or not fitting:
+    if not split or mesh.size == 1 or leaf.size < SMALL or not fitting:
       return replicated(mesh)
     return rows(mesh, max(fitting, key=lambda a: leaf.shape[a]))
 

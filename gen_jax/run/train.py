@@ -36,7 +36,7 @@ class Train:
   Attributes:
     steps: number of steps.
     batch_size: examples per step, over all devices.
-    steps_per_dispatch: steps per call of the compiled program, which ends at each checkpoint; "auto" measures.
+    steps_per_dispatch: steps per call of the compiled program, none of which goes past a checkpoint; "auto" measures.
     log_every: a row of `train.jsonl` is the mean over this many steps.
     save_every: steps between checkpoints.
     keep: how many checkpoints to keep.

@@ -154,6 +154,17 @@ def test_form_of_wide_ones(on_cpu):
   assert "optimization_barrier" not in whole  # nor through the other form
 
 
+def test_small_ones_in_a_vmap_in_few_bits_or_without_any():
+  x, w, y = arrays(2, 3, 3, 1)
+  agree(jax.vmap(lambda w: convolve(x, w))(jnp.stack([w, 2 * w])), jnp.stack([plain(x, w, 1), plain(x, 2 * w, 1)]))
+  few = [a.astype(jnp.bfloat16) for a in (x, w, y)]
+  made = jax.vjp(convolve, *few[:2])[1](few[2])
+  for a, b in zip(made, jax.vjp(lambda x, w: plain(x, w, 1), x, w)[1](y), strict=True):
+    assert a.dtype == jnp.bfloat16
+    np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.02 * float(jnp.abs(b).max()))
+  assert convolve(x[:0], w).shape == (0, 2, 3, 5)
+
+
 def test_vmap():
   x, w, _ = arrays(7, 6, 3, 2)
   kernels = jnp.stack([w, 2 * w])
@@ -169,8 +180,11 @@ def test_compiled_convolutions_are_in_the_one_order_that_is_fast(height, width, 
   w = jax.ShapeDtypeStruct((kernel, kernel, channels, channels), "float32")
   forward = lambda x, w: convolve(x, w, stride)
   backward = lambda x, w, y: jax.vjp(forward, x, w)[1](y)
-  for compiled in (jax.jit(forward).lower(x, w).compile(), jax.jit(backward).lower(x, w, y).compile()):
-    lines = [line for line in compiled.as_text().splitlines() if " convolution(" in line]
+  small = height * width < kernel**2
+  for fn, given, there in ((forward, (x, w), not small), (backward, (x, w, y), True)):
+    text = jax.jit(fn).lower(*given).compile().as_text()
+    lines = [line for line in text.splitlines() if " convolution(" in line]
+    assert bool(lines) == (there and kernel > 1)
     assert all("dim_labels=b01f_01io->b01f" in line for line in lines)
 
 

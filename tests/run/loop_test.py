@@ -143,12 +143,15 @@ def test_refused_run_leaves_nothing_behind(tmp_path, load):
   assert not (tmp_path / "run").exists()
 
 
-def test_what_fails_beside_the_compiling_is_told(tmp_path, load, monkeypatch):
-  def init(self):
-    raise InputError("no room for the parameters")
+@pytest.mark.parametrize("what", ["init", "program"])
+def test_what_fails_to_compile_is_told(tmp_path, load, monkeypatch, what):
+  def fail():
+    raise InputError(f"no room for the {what}")
 
-  monkeypatch.setattr(Loop, "init", init)
-  with pytest.raises(InputError, match="no room for the parameters"):
+  program = Loop.program
+  made = {"init": lambda self: fail, "program": lambda self: program(self)._replace(compile=fail)}
+  monkeypatch.setattr(Loop, what, made[what])
+  with pytest.raises(InputError, match=f"no room for the {what}"):
     train(load(), tmp_path / "run")
   assert not (tmp_path / "run").exists()
 
