@@ -17,9 +17,8 @@ from gen_jax.types import Array, Batch, Key, Metrics, PyTree
 # loss(params, state, key, batch) -> (value, (metrics, extra))
 Loss = Callable[[PyTree, State, Key, Batch], tuple[Array, tuple[Metrics, PyTree]]]
 
-SMALL = (
-  2**14
-)  # arrays with fewer entries are not worth a sum of their own, nor a place on each device for a part of them
+# Arrays with fewer entries are not worth a sum of their own, nor dividing over devices.
+SMALL = 2**14
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
