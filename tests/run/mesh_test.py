@@ -31,13 +31,17 @@ FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 
 DIVIDED = """
 import jax, jax.numpy as jnp
+from gen_jax import steps
 from gen_jax.run import mesh as meshes
 
 mesh = meshes.start()
 state = {"w": jnp.zeros((400, 1000)), "odd": jnp.zeros((401, 999)), "small": jnp.zeros((4, 4)), "step": jnp.int32(0)}
+state |= {"least": jnp.zeros((128, 128)), "less": jnp.zeros((128, 124))}
 shardings = meshes.state_shardings(mesh, state, split=True)
 placed = jax.device_put(state, shardings)
 print({k: v.addressable_shards[0].data.shape for k, v in placed.items()})
+del placed["step"]
+print("all-gather" in steps.norm.lower(placed).compile().as_text())
 """
 
 
@@ -173,11 +177,14 @@ def test_what_is_scored_is_divided():
   assert all(share < 0.28 for share in shares.values()), shares
 
 
-def test_large_leaves_are_divided():
+def test_large_leaves_are_divided_and_stay_so():
   out = subprocess.run(
     [sys.executable, "-c", DIVIDED], env=os.environ | FOUR, capture_output=True, text=True, check=True
   )
-  assert out.stdout.strip() == str({"odd": (401, 999), "small": (4, 4), "step": (), "w": (400, 250)})
+  shapes, gathered = map(ast.literal_eval, out.stdout.splitlines())
+  kept = {"odd": (401, 999), "small": (4, 4), "step": (), "less": (128, 124)}
+  assert shapes == kept | {"w": (400, 250), "least": (32, 128)}
+  assert not gathered  # by the norm, which joins small ones
 
 
 @pytest.fixture
