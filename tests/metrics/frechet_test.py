@@ -82,7 +82,7 @@ def test_order_of_merging_does_not_matter():
 
 def test_covariance_of_many_features():
   """More features and examples than are summed at once, neither a multiple of what is."""
-  x = np.random.default_rng(0).standard_normal((700, 1100), dtype=np.float32) + 100
+  x = np.random.default_rng(0).standard_normal((1500, 700), dtype=np.float32) + 100
   np.testing.assert_allclose(frechet.moments(x).cov, np.cov(x, rowvar=False, dtype=np.float64), rtol=1e-9, atol=1e-12)
 
 
