@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from gen_jax.errors import InputError
-from gen_jax.ops import likelihoods
+from gen_jax.ops import discretized, likelihoods
 from gen_jax.types import Spec
 
 LEVELED = [
@@ -28,6 +29,14 @@ def test_draws_follow_the_masses(model, levels):
   np.testing.assert_allclose(masses.sum(), 1.0, rtol=1e-5)
   counts = (np.abs(np.asarray(x)[:, None] - np.asarray(grid)) < 1e-6).mean(0)
   np.testing.assert_allclose(counts, masses, atol=4 * 0.5 / np.sqrt(num))
+
+
+@pytest.mark.parametrize("model, levels", [*LEVELED, (likelihoods.Gaussian(), 0)])
+def test_derivatives_are_those_of_differences(model, levels):
+  key = jax.random.key(0)
+  x = discretized.nearest(jax.random.uniform(key, (4, 3), minval=-1.2, maxval=1.2), levels or 99)
+  log_prob = lambda out: model.log_prob(jnp.sign(x + 0.1) if levels == 2 else x, out, levels)
+  check_grads(log_prob, (jax.random.normal(key, (4, 3, model.heads)),), order=1, rtol=0.02)
 
 
 def test_bernoulli_mean_is_that_of_its_draws():
