@@ -148,9 +148,11 @@ class Loop:
     most = self._most_steps(chunk, traced.jaxpr)
 
     def many(key, state, store, chunk, first, num):
+      keys = _key(key, _STEPS)
+
       def body(i, carry):
         state, history = carry
-        state, row = one(_key(key, _STEPS, first + i), state, store, _item(chunk, i))
+        state, row = one(_key(keys, first + i), state, store, _item(chunk, i))
         return state, history.at[i].set(row)
 
       history = jnp.zeros((most, *traced.out_info[1].shape))
