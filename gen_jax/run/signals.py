@@ -1,7 +1,9 @@
 """Being asked to stop."""
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +17,9 @@ class Stopped(SystemExit):
     self.message = f"{signal.Signals(number).name}: {message}"
 
 
+_SOON = 0.01  # seconds
+
+
 class Signals:
   """While entered, SIGTERM and SIGINT raise `Stopped`; inside `deferred`, they wait in `received` instead.
 
@@ -25,15 +30,18 @@ class Signals:
     self.received = 0
     self._deferred = False
     self._previous: dict[int, Any] = {}
+    self._unraisable = sys.unraisablehook
 
   def __enter__(self) -> "Signals":
     if threading.current_thread() is threading.main_thread():  # no other thread may handle signals
       self._previous = {n: signal.signal(n, self._handle) for n in (signal.SIGTERM, signal.SIGINT)}
+      sys.unraisablehook = self._swallowed
     return self
 
   def __exit__(self, *_: Any) -> None:
     for number, handler in self._previous.items():
       signal.signal(number, handler)
+    sys.unraisablehook = self._unraisable
 
   @contextlib.contextmanager
   def deferred(self) -> Iterator[None]:
@@ -52,3 +60,12 @@ class Signals:
       signal.signal(number, signal.default_int_handler)
     if not self._deferred:
       raise Stopped(number, "the same command goes on from the last checkpoint, where there is one")
+
+  def _swallowed(self, unraisable: Any) -> None:
+    """Has the signal come again where it was raised in what raises nothing: a destructor, or a callback of one."""
+    if not isinstance(unraisable.exc_value, Stopped):
+      self._unraisable(unraisable)
+      return
+    number = self.received
+    signal.signal(number, self._handle)
+    threading.Timer(_SOON, os.kill, (os.getpid(), number)).start()

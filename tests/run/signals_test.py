@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -24,6 +25,18 @@ def test_deferred_work_keeps_its_own_error():
   with Signals() as signals, pytest.raises(KeyError), signals.deferred():
     os.kill(os.getpid(), signal.SIGTERM)
     raise KeyError
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_that_comes_where_nothing_can_be_raised_comes_again(number, capsys):
+  class Falls:
+    def __del__(self):
+      os.kill(os.getpid(), number)
+
+  with Signals(), pytest.raises(Stopped, match=str(128 + number)):
+    Falls()
+    time.sleep(10)
+  assert capsys.readouterr().err == ""
 
 
 RUNNING = """
