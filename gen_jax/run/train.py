@@ -52,7 +52,7 @@ class Train:
   log_every: int = 50
   save_every: int = 1000
   keep: int = 2
-  sample_every: int = 0
+  sample_every: int = 1000
   num_samples: int = 64
   fsdp: bool = False
   max_resident_bytes: int = 2**30
