@@ -60,10 +60,16 @@ def check_seed(place: str, seed: int) -> None:
     raise InputError(f"{place} = {seed} should be from 0 to {2**32 - 1}")
 
 
+def _last(name: str) -> str:
+  """The part after the file, whatever the case."""
+  return str(name).rpartition(".")[2].lower()
+
+
 def near(name: str, options: Iterable[str]) -> str:
   """The end of a sentence about an unknown name: the near miss, or what there is to choose from."""
   options = sorted(options)
   close = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+  close = close or [option for option in options if _last(option) == _last(name)]
   if close:
     return f"did you mean {close[0]!r}?"
   return f"choose from {', '.join(options)}" if options else "there is nothing to choose from"

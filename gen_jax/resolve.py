@@ -156,7 +156,7 @@ def check(place: str, value: Any, hint: Any) -> Any:
         return check(place, value, option)
       except InputError:
         continue
-    raise InputError(f"{place} = {value!r} should be {_spell(hint)}")
+    raise _wrong(place, value, hint, args)
   if origin is typing.Literal:
     if value not in args:
       raise InputError(f"{place} = {value!r}: {near(value, map(str, args))}")
@@ -170,9 +170,15 @@ def check(place: str, value: Any, hint: Any) -> Any:
     kind = types.NoneType
   wrong = kind in (int, float, str, bool, tuple, types.NoneType) and not isinstance(value, kind)
   if wrong or (kind is int and isinstance(value, bool)):
-    remedy = f': write "({value!r},)"' if kind is tuple else ""  # quoted, for a shell
-    raise InputError(f"{place} = {value!r} should be {_spell(hint)}{remedy}")
+    raise _wrong(place, value, hint, (hint,))
   return value
+
+
+def _wrong(place: str, value: Any, hint: Any, options: tuple[Any, ...]) -> InputError:
+  """What to say of a value that is of none of the types `options`, which `hint` admits."""
+  listed = any(tuple in (option, typing.get_origin(option)) for option in options)
+  remedy = f': write "({value!r},)"' if listed else ""  # quoted, for a shell
+  return InputError(f"{place} = {value!r} should be {_spell(hint)}{remedy}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,7 @@ def _error(capsys, *argv):
   "argv, message",
   [
     ([RING, "--workdri=x"], "did you mean '--workdir'"),
+    ([RING, "--workdir=x", "--train.steps=5"], "did you mean '--config.train.steps'"),
     ([RING], "--workdir=runs/<name> is missing"),
     ([RING, "--workdir=x", "--mode=trian"], "did you mean 'train'"),
     (["--workdir=x"], "--mode=train needs --config"),

@@ -29,6 +29,7 @@ class Model:
   optimizer: Optimizer = resolve.part("steps", "Optimizer", lr=3e-4)
   ema_decay: float | None = None
   flag: bool = False
+  size: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,9 +127,11 @@ def test_a_part_of_another_class_is_refused():
     ({"name": "shed.Model", "optimizer": {"rule": "adm"}}, "did you mean 'adam'"),
     ({"name": "shed.Model", "ema_decay": "x"}, r"ema_decay = 'x' should be float \| None"),
     ({"name": "shed.Model", "flag": 1}, "flag = 1 should be bool"),
-    ({"name": "shed.Model", "net": {"multipliers": 3}}, "multipliers = 3 should be tuple"),
+    ({"name": "shed.Model", "net": {"multipliers": 3}}, r'multipliers = 3 should be tuple.*write "\(3,\)"'),
+    ({"name": "shed.Model", "size": 3}, r'size = 3 should be tuple.* \| None: write "\(3,\)"'),
     ({"name": "shed.Model", "net": {"multipliers": [1, "a"]}}, "multipliers = 'a' should be int"),
     ("shed.Modle", "did you mean 'shed.Model'"),
+    ("GaN", "did you mean 'gan.GAN'"),
     ({"net": "shed.Net"}, "needs a name"),
   ],
 )

@@ -7,6 +7,7 @@ Here the files are parsed outside of TFDS, and images are stored as plain bytes.
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def readable(folder: os.PathLike) -> Iterator[None]:
       raise
     what, remedy = str(e).partition(";")[0], "where it is damaged, delete this folder, and it is made again"
     raise InputError(f"the records in {folder} cannot be read ({what}): {remedy}") from None
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+  """Within it, what TFDS says goes to stderr, and without bars where that is no terminal."""
+  if not sys.stderr.isatty():
+    tfds.disable_progress_bar()
+  with contextlib.redirect_stdout(sys.stderr):
+    yield
 
 
 class Rows(tfds.core.GeneratorBasedBuilder, skip_registration=True):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gen_jax.data import decode
 from gen_jax.data.base import Split
-from gen_jax.data.builders import readable
+from gen_jax.data.builders import aside, readable
 from gen_jax.errors import InputError, in_short, near
 
 
@@ -69,7 +69,8 @@ class Dataset:
     encoded = isinstance(self.feature(image), tfds.features.Image)
     decoders = {image: tfds.decode.SkipDecoding()} if encoded else None
     with _explained(self._dataset):
-      self._builder.download_and_prepare(download_config=config)
+      with aside():
+        self._builder.download_and_prepare(download_config=config)
       if split.isidentifier() and split not in self._builder.info.splits:
         raise InputError(f"{self._dataset} has no split {split!r}: {near(split, self._builder.info.splits)}")
       rows = self._builder.as_data_source(split, decoders=decoders)

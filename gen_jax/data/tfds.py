@@ -88,7 +88,7 @@ class Prepared(Images, abc.ABC):
 
   def _prepare(self, root: Path, name: str, caches: Mapping[str, Path]) -> None:
     """Writes the records and the caches of both splits; one process at a time."""
-    from gen_jax.data.builders import Rows  # imports TFDS: half a second, and only needed here
+    from gen_jax.data.builders import Rows, aside  # imports TFDS: half a second, and only needed here
 
     try:
       root.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,8 @@ class Prepared(Images, abc.ABC):
           return  # another process did it while this one waited
         columns = {split: self._parse(split, root / "downloads" / name) for split in caches}
         rows = Rows(name=name, spec=self.spec, splits=columns, data_dir=root)
-        rows.download_and_prepare()
+        with aside():
+          rows.download_and_prepare()
         for split, path in caches.items():
           part = path.with_suffix(".part")
           with part.open("wb") as f:

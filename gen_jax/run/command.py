@@ -84,7 +84,9 @@ def parse(argv: Sequence[str], doc: str = "") -> tuple[argparse.Namespace, list[
   known = [flag for action in parser._actions for flag in action.option_strings]
   for word in rest:
     if not word.startswith("--config."):
-      raise InputError(f"unknown argument {word!r}: {near(word.partition('=')[0], known)}")
+      name = word.partition("=")[0]
+      fields = [f"--config.{name.lstrip('-')}"] if "." in name else []
+      raise InputError(f"unknown argument {word!r}: {near(name, known + fields)}")
     if "=" not in word:
       raise InputError(f"{word!r} has no value: write {word}=value")
   if not flags.workdir:

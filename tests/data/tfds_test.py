@@ -232,6 +232,7 @@ assert not jax._src.xla_bridge.backends_are_initialized()
   assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
   assert first.stdout.splitlines()[-1] == "True"
   assert second.stdout.splitlines()[-1] == "False"
+  assert "preparing" not in first.stdout and "\r" not in first.stderr, "bars, where nobody looks"
 
 
 @pytest.fixture(scope="module")
