@@ -35,7 +35,7 @@ def test_draws_follow_the_masses(model, levels):
 def test_derivatives_are_those_of_differences(model, levels):
   key = jax.random.key(0)
   x = discretized.nearest(jax.random.uniform(key, (4, 3), minval=-1.2, maxval=1.2), levels or 99)
-  log_prob = lambda out: model.log_prob(jnp.sign(x + 0.1) if levels == 2 else x, out, levels)
+  log_prob = jax.jit(lambda out: model.log_prob(jnp.sign(x + 0.1) if levels == 2 else x, out, levels))
   check_grads(log_prob, (jax.random.normal(key, (4, 3, model.heads)),), order=1, rtol=0.02)
 
 

@@ -45,50 +45,6 @@ print("all-gather" in steps.norm.lower(placed).compile().as_text())
 """
 
 
-SHARED = """
-import pathlib, types
-import jax
-from gen_jax.data.feed import feed
-from gen_jax.data.synthetic import Ring
-from gen_jax.families.consistency import Consistency
-from gen_jax.families.diffusion import Diffusion
-from gen_jax.families.distribution_matching import DistributionMatching
-from gen_jax.families.flow_matching import FlowMatching
-from gen_jax.families.gan import GAN
-from gen_jax.families.vdm import VDM
-from gen_jax.nets.mlp import TimeMLP
-from gen_jax.processes import gaussian
-from gen_jax.run import checkpoint, loop, train
-from gen_jax.run import mesh as meshes
-from gen_jax.solvers import ode
-
-source = Ring(num_train=256, num_test=10)
-common = dict(spec=source.spec, net=TimeMLP(width=32, depth=1))
-
-def trained(family):
-  params = jax.jit(family.init)(jax.random.key(0), {"x": jax.numpy.zeros((4, 2))}).params
-  return types.SimpleNamespace(family=family, params=jax.device_put(params, jax.devices()[0]))  # as `load` does
-
-families = {
-  "GAN, four turns": GAN(spec=source.spec, turns=4),
-  "distribution matching": DistributionMatching(**common, teacher=trained(Diffusion(**common))),
-  "student of a learned path": Consistency(
-    **common, path=gaussian.cosine(t_min=0.05, t_max=0.95), teacher=trained(VDM(**common))
-  ),
-  "reflow": FlowMatching(**common, teacher=trained(FlowMatching(**common, solver=ode.euler)), pairs=64, probes=0),
-}
-
-def flops(family, num):
-  mesh = jax.make_mesh((num,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:num])
-  options = train.Train(steps=1, batch_size=128, steps_per_dispatch=1)
-  data = feed(source, seed=0, batch_size=128, sharding=meshes.rows(mesh), max_resident_bytes=2**30)
-  saves = checkpoint.Checkpoints(pathlib.Path("nowhere"), None)
-  run = loop.Loop(family=family, feed=data, options=options, seed=0, mesh=mesh, checkpoints=saves)
-  return run.program().compile().cost_analysis()["flops"]
-
-print({name: round(flops(family, 4) / flops(family, 1), 2) for name, family in families.items()})
-"""
-
 LOADED = """
 import sys
 import gen_jax
@@ -96,30 +52,6 @@ from gen_jax.run import mesh as meshes
 
 meshes.start()
 print("step", gen_jax.load(sys.argv[1]).step)
-"""
-
-SCORED = """
-import jax
-from gen_jax.families.diffusion import Diffusion
-from gen_jax.families.vae import VAE
-from gen_jax.nets.mlp import TimeMLP
-from gen_jax.run import mesh as meshes
-from gen_jax.types import Spec
-
-plane, key, x = Spec(shape=(2,), kind="vector"), jax.random.key(0), jax.numpy.ones((250, 2))
-vae, diffusion = VAE(spec=plane), Diffusion(spec=plane, net=TimeMLP(width=32, depth=1))
-
-def share(family, fn):
-  args = key, family.init(key, {"x": x[:4]}).params, x
-  flops = lambda jitted, args: jitted.lower(*args).compile().cost_analysis()["flops"]
-  return round(flops(meshes.divided(fn), meshes.everywhere(args)) / flops(jax.jit(fn), args), 2)
-
-print({
-  "samples": share(diffusion, lambda key, params, x: diffusion.sample(key, params, len(x))),
-  "likelihood": share(diffusion, diffusion.log_prob),
-  "bound": share(vae, vae.log_prob_bound),
-  "through codes": share(vae, lambda key, params, x: vae.decode(key, params, vae.encode(key, params, x))),
-})
 """
 
 
@@ -132,14 +64,6 @@ def _assert_close(workdir, other, steps=20):
 
 def _losses(workdir):
   return [json.loads(line)["loss"] for line in (workdir / "train.jsonl").read_text().splitlines()]
-
-
-def _shares(script):
-  """What a script prints: the FLOPs of one of four devices over those of one alone."""
-  command = [sys.executable, "-c", script]
-  out = subprocess.run(command, env=os.environ | FOUR, capture_output=True, text=True, cwd=ROOT)
-  assert out.returncode == 0, out.stderr
-  return ast.literal_eval(out.stdout.splitlines()[-1])
 
 
 @pytest.fixture
@@ -163,18 +87,6 @@ def test_checkpoint_moves_between_meshes(tmp_path, one, load, finish):
   train(config, tmp_path / "moved")  # goes on, on one device and with whole parameters
   train(config, tmp_path / "stayed")
   _assert_close(tmp_path / "moved", tmp_path / "stayed")
-
-
-def test_every_device_works_on_its_share():
-  """Also where a step looks at nothing of a batch but its size; what is left is the optimizer's, which all do."""
-  shares = _shares(SHARED)
-  assert all(share < 0.33 for share in shares.values()), shares
-
-
-def test_what_is_scored_is_divided():
-  """Also where the number of devices does not divide that of the examples: 63 of 250 are 0.252."""
-  shares = _shares(SCORED)
-  assert all(share < 0.28 for share in shares.values()), shares
 
 
 def test_large_leaves_are_divided_and_stay_so():
