@@ -30,7 +30,7 @@ class Signals:
     self.received = 0
     self._deferred = False
     self._previous: dict[int, Any] = {}
-    self._unraisable = sys.unraisablehook
+    self._unraisable = sys.unraisablehook  # what says that something was dropped
 
   def __enter__(self) -> "Signals":
     if threading.current_thread() is threading.main_thread():  # no other thread may handle signals
@@ -41,7 +41,8 @@ class Signals:
   def __exit__(self, *_: Any) -> None:
     for number, handler in self._previous.items():
       signal.signal(number, handler)
-    sys.unraisablehook = self._unraisable
+    if self._previous:
+      sys.unraisablehook = self._unraisable
 
   @contextlib.contextmanager
   def deferred(self) -> Iterator[None]:
