@@ -16,8 +16,8 @@ import numpy as np
 from gen_jax.errors import InputError
 from gen_jax.ops import host
 
-# Examples that are summed at once, and rows and columns of a block of their scatter: what a program holds stays below
-# 32 MiB, above which glibc takes memory anew from the system every time, page by page.
+# Examples that are summed at once, and rows and columns of a block of their scatter. With them what a program holds, of
+# 2,048 features, stays below 32 MiB, above which glibc takes memory anew from the system every time, page by page.
 _ROWS, _SIDE = 1024, 256
 
 

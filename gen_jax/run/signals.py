@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+_SOON = 0.01  # seconds until a signal that was dropped comes again
+
 
 class Stopped(SystemExit):
   """A signal ended the run. The exit code is 128 + its number, as shells count: 143 for SIGTERM, 130 for SIGINT."""
@@ -15,9 +17,6 @@ class Stopped(SystemExit):
   def __init__(self, number: int, message: str):
     super().__init__(128 + number)
     self.message = f"{signal.Signals(number).name}: {message}"
-
-
-_SOON = 0.01  # seconds
 
 
 class Signals:
